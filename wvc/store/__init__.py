@@ -1,0 +1,1 @@
+"""Bytes at rest: packs, the log, durable writes, the strict safetensors header. Knows nothing of models."""
