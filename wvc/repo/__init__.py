@@ -1,0 +1,1 @@
+"""What the bytes mean: commits, manifests, refs, revisions, lineage. Knows nothing of torch."""

@@ -1,0 +1,146 @@
+"""Check everything: the log, every byte of every pack, what objects name, and the lineage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wvc.errors import Damage
+from wvc.progress import SILENT, Progress
+from wvc.repo.lineage import Lineage
+from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, parse
+from wvc.repo.repository import Repository
+from wvc.store.header import size_of
+from wvc.store.packs import SUFFIX, Pack
+
+Object = Commit | Manifest | Attachment | TaskDescription
+
+
+@dataclass
+class Report:
+    """problems: one line each, worst first; empty if all is well. counts: what was checked."""
+
+    problems: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def json(self) -> dict[str, object]:
+        return {"ok": not self.problems, "problems": self.problems, "checked": dict(self.counts)}
+
+
+def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
+    """Read everything there is and report what is wrong with it; changes nothing."""
+    report = Report()
+    try:
+        state = repository.log.verify()
+    except Damage as error:
+        report.problems.append(error.message)
+        return report
+    report.counts["transactions"] = state.number
+    packs = repository.folder / "packs"
+    progress.start("checking", sum(_size(packs / (name + SUFFIX)) for name in state.packs), "B")
+    found: dict[str, int] = {}
+    objects: dict[str, Object] = {}
+    for name in sorted(state.packs):
+        _check_pack(packs, name, found, objects, report)
+        progress.advance(_size(packs / (name + SUFFIX)))
+    progress.stop()
+    _check_links(objects, found, report)
+    _check_refs(repository, objects, report)
+    _check_attachments(repository, objects, report)
+    _check_lineage(repository, report)
+    return report
+
+
+def _check_pack(packs: Path, name: str, found: dict[str, int], objects: dict[str, Object], report: Report) -> None:
+    try:
+        pack = Pack(packs, name)
+        pack.check_padding()
+    except Damage as error:
+        report.problems.append(error.message)
+        return
+    report.counts["packs"] += 1
+    json_ids = set(pack.objects())
+    for id in pack.ids():
+        try:
+            data = pack.read(id)
+            if id in json_ids:
+                objects[id] = parse(bytes(data))
+            found[id] = len(data)
+            report.counts["objects" if id in json_ids else "tensors"] += 1
+        except Damage as error:
+            report.problems.append(f"{error.message} (in pack {name[:12]})")
+
+
+def _check_links(objects: dict[str, Object], found: dict[str, int], report: Report) -> None:
+    """Whatever an object names must be there, and be what the object takes it for."""
+    for id, item in objects.items():
+        for what, target, kind in _named(item):
+            if target not in found:
+                report.problems.append(f"{type(item).__name__.lower()} {id[:12]} names {what} {target[:12]}: missing")
+            elif kind is not None and not isinstance(objects.get(target), kind):
+                report.problems.append(
+                    f"{type(item).__name__.lower()} {id[:12]} names {what} {target[:12]}: wrong type"
+                )
+        if isinstance(item, Commit):
+            _check_commit(item, objects, report)
+        for tensor in item.tensors if isinstance(item, Manifest) else ():
+            if found.get(tensor.id, size := size_of(tensor.dtype, tensor.shape)) != size:
+                report.problems.append(f"manifest {id[:12]} gives tensor {tensor.name!r} a shape that does not fit")
+
+
+def _named(item: Object) -> Iterator[tuple[str, str, type[Object] | None]]:
+    if isinstance(item, Commit):
+        yield "manifest", item.manifest, Manifest
+        yield from (("parent", parent.commit, Commit) for parent in item.parents)
+        task = item.how.get("task")
+        if isinstance(task, dict):
+            yield "task", str(task.get("object")), TaskDescription
+    elif isinstance(item, Manifest):
+        yield from ((f"tensor {tensor.name!r}", tensor.id, None) for tensor in item.tensors)
+        yield from ((f"file {name!r}", id, None) for name, id in item.files)
+    elif isinstance(item, Attachment):
+        yield "commit", item.subject, Commit
+
+
+def _check_commit(commit: Commit, objects: dict[str, Object], report: Report) -> None:
+    manifest = objects.get(commit.manifest)
+    if isinstance(manifest, Manifest) and manifest.weights != commit.weights:
+        report.problems.append(f"commit {commit.id[:12]} states other weights than its manifest holds")
+    parents = [objects.get(parent.commit) for parent in commit.parents]
+    generations = [parent.generation for parent in parents if isinstance(parent, Commit)]
+    if len(generations) == len(parents) and commit.generation != 1 + max(generations, default=0):
+        report.problems.append(f"commit {commit.id[:12]} states a wrong generation")
+
+
+def _check_refs(repository: Repository, objects: dict[str, Object], report: Report) -> None:
+    try:
+        _ = repository.branch
+    except Damage as error:
+        report.problems.append(error.message)
+    for ref, id in sorted(repository.refs.items()):
+        wanted: type[Object] = TaskDescription if ref.startswith("refs/tasks/") else Commit
+        if not isinstance(objects.get(id), wanted):
+            report.problems.append(f"{ref} names {id[:12]}, which is no {wanted.__name__} that is stored whole")
+        report.counts["refs"] += 1
+
+
+def _check_attachments(repository: Repository, objects: dict[str, Object], report: Report) -> None:
+    for transaction, _ in repository.log.since(0):
+        for id in transaction.attachments:
+            if not isinstance(objects.get(id), Attachment):
+                report.problems.append(f"transaction {transaction.number} lists attachment {id[:12]}: missing")
+
+
+def _check_lineage(repository: Repository, report: Report) -> None:
+    """The projection must be what packs and log say; it is derived, so deleting it mends it."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Lineage(Path(folder) / "lineage.db", repository.folder / "packs", repository.log)
+        if fresh.dump() != repository.lineage.dump():
+            report.problems.append("lineage.db differs from what packs and log say: delete it, it will be made again")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,47 @@
+"""What is known of history besides the commits: which refs name them, where refs have been."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from wvc.repo import names
+from wvc.repo.lineage import MoveRow
+from wvc.repo.repository import Repository
+
+
+@dataclass(frozen=True)
+class Line:
+    """One move of a ref, as `reflog` shows it.
+
+    back: how many moves ago, so that `ref@{back}` is `new`.
+    old, new: what it named before and after; None is 'not there'.
+    """
+
+    ref: str
+    back: int
+    old: str | None
+    new: str | None
+    created: int
+    actor: str
+    message: str
+
+
+def reflog(repository: Repository, ref: str) -> list[Line]:
+    """Where `ref`, a full name, has been, the newest first; a deleted ref keeps its history."""
+    with repository.lineage.read() as connection:
+        query = select(MoveRow).where(MoveRow.ref == ref).order_by(MoveRow.number.desc())
+        rows = connection.execute(query).all()
+    return [Line(ref, i, r.old, r.new, r.created, r.actor, r.message) for i, r in enumerate(rows)]
+
+
+def refs_by_commit(repository: Repository) -> Mapping[str, list[str]]:
+    """Commit id -> full names of the branches, remote-tracking names and tags that name it, in this order."""
+    found: dict[str, list[str]] = {}
+    for prefix in (names.HEADS, names.REMOTES, names.TAGS):
+        for ref, id in sorted(repository.refs.items()):
+            if ref.startswith(prefix):
+                found.setdefault(id, []).append(ref)
+    return found

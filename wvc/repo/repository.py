@@ -1,0 +1,240 @@
+"""A repository: read what is stored, put what is new, record it in the log, resolve names."""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self, TypeVar
+
+from sqlalchemy import select
+
+from wvc.errors import CorruptObject, CorruptPack, Damage, MissingObject, NoCommitYet, RepositoryExists
+from wvc.repo import location, names
+from wvc.repo.config import Config, now
+from wvc.repo.lineage import EntryRow, Lineage
+from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, Tensor, parse
+from wvc.store.batch import Batch
+from wvc.store.durable import disk, replace, sweep, sync_folder
+from wvc.store.header import size_of
+from wvc.store.log import REF, Draft, Log, Move, Transaction
+from wvc.store.packs import Pack
+
+FOLDERS = ("packs", "log", "runs", "cache", "tmp")
+LEFT = re.compile(r"\.wvc[.-]\w+")
+T = TypeVar("T", Commit, Manifest, Attachment, TaskDescription)
+
+
+class Repository:
+    """A folder of packs and a log, opened for reading and writing.
+
+    folder: the .wvc folder itself.
+    """
+
+    def __init__(self, path: Path | str = ".") -> None:
+        """Open the repository at `path` or above. Raises NotARepository, UnknownFormat, NotOwner."""
+        self._open(location.find(Path(path)))
+        sweep(self.folder / "tmp")  # not in another's repository: its `tmp` may be anything
+
+    @classmethod
+    def source(cls, path: Path, scratch: Path) -> Self:
+        """Open the repository at `path`, somebody else's, to read its data: nothing in it is written or believed.
+
+        scratch: folder for a lineage of its own, projected anew from packs and log.
+        """
+        self = cls.__new__(cls)
+        self._open(location.at(path))
+        self.lineage = Lineage(scratch / "lineage.db", self.folder / "packs", self.log)
+        return self
+
+    def _open(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = Log(folder / "log", folder / "tmp")
+        self._opened: dict[str, Pack] = {}
+        self._branch: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder that the user sees."""
+        return self.folder.parent
+
+    @cached_property
+    def config(self) -> Config:
+        return Config(self.folder)
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        path = location.lineage_path(self.folder, self.log.head().repository)
+        return Lineage(path, self.folder / "packs", self.log)
+
+    @property
+    def refs(self) -> Mapping[str, str]:
+        """Every ref and the object it names, as the log says."""
+        return self.log.head().refs
+
+    @property
+    def branch(self) -> str:
+        """Full name of the branch that HEAD names. Raises Damage."""
+        if self._branch is not None:
+            return self._branch
+        try:
+            text = (self.folder / "HEAD").read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise Damage("HEAD is missing or cannot be read") from None
+        ref = text.removeprefix("ref: ")
+        if ref == text or not ref.startswith(names.HEADS) or not REF.fullmatch(ref):
+            raise Damage("HEAD does not name a branch")
+        return ref
+
+    def on(self, branch: str) -> Self:
+        """The same repository with HEAD at `branch`, a full name, for this process only."""
+        other = copy.copy(self)
+        other._branch = branch
+        return other
+
+    def switch(self, branch: str) -> None:
+        """Let HEAD name `branch`, a full name."""
+        with disk(self.folder):
+            replace(self.folder / "HEAD", f"ref: {branch}\n".encode(), self.folder / "tmp")
+
+    def json(self) -> dict[str, object]:
+        """What `init` and `clone` say of it."""
+        return {"path": str(self.path), "branch": names.short(self.branch), "head": self.refs.get(self.branch)}
+
+    def head(self) -> Commit:
+        """The commit that HEAD names. Raises NoCommitYet."""
+        id = self.refs.get(self.branch)
+        if id is None:
+            raise NoCommitYet(names.short(self.branch))
+        return self.commit(id)
+
+    # Reading
+
+    def read(self, id: str) -> memoryview:
+        """The bytes of tensor, side file or object `id`, checked against it. Raises MissingObject, CorruptObject."""
+        problem: Damage = MissingObject(id)
+        for name in self.packs_with(id):
+            try:
+                return self._pack(name).read(id)
+            except Damage as error:  # another pack may hold a good copy
+                problem = error
+        raise problem
+
+    def tensor(self, tensor: Tensor) -> memoryview:
+        """The bytes of `tensor`, as many as its dtype and shape need. Raises as `read` does."""
+        data = self.read(tensor.id)
+        if len(data) != size_of(tensor.dtype, tensor.shape):
+            raise CorruptObject(tensor.id, f"tensor {tensor.name!r}:")
+        return data
+
+    def packs_with(self, id: str) -> Sequence[str]:
+        """Names of the packs that hold `id`."""
+        with self.lineage.read() as connection:
+            return connection.scalars(select(EntryRow.pack).where(EntryRow.id == id)).all()
+
+    def commit(self, id: str) -> Commit:
+        return self._object(id, Commit)
+
+    def manifest(self, commit: Commit) -> Manifest:
+        """The tensors, files and model spec of `commit`; what it says of its weights is checked."""
+        manifest = self._object(commit.manifest, Manifest)
+        if manifest.weights != commit.weights:
+            raise CorruptObject(commit.id, "commit")
+        return manifest
+
+    def attachment(self, id: str) -> Attachment:
+        return self._object(id, Attachment)
+
+    def task(self, id: str) -> TaskDescription:
+        return self._object(id, TaskDescription)
+
+    def _object(self, id: str, kind: type[T]) -> T:
+        item = parse(bytes(self.read(id)))
+        if not isinstance(item, kind):
+            raise Damage(f"object {id[:12]} is a {type(item).__name__}, not a {kind.__name__}")
+        return item
+
+    def _pack(self, name: str) -> Pack:
+        if name not in self._opened:
+            if len(self._opened) >= 256:  # maps and descriptors are not endless
+                self._opened.pop(next(iter(self._opened)))
+            self._opened[name] = Pack(self.folder / "packs", name)
+        return self._opened[name]
+
+    # Writing
+
+    def batch(self, shapes: Iterable[tuple[int, ...]] = (), objects: int = 0) -> Batch:
+        """Room for new tensors of `shapes` and `objects` bytes of JSON; use it in a `with`, then `record` it."""
+        return Batch(self.folder / "packs", self.folder / "tmp", self._stored_in, shapes, objects)
+
+    def record(
+        self, batch: Batch | None, moves: Sequence[Move], message: str, attachments: Sequence[str] = ()
+    ) -> Transaction:
+        """Make `batch` durable and announce it together with `moves`, all or nothing. Raises RefMoved."""
+        with disk(self.folder):
+            packs = batch.publish() if batch else ()
+            draft = Draft(
+                message=message,
+                actor=self.config.author(),
+                created=now(),
+                moves=tuple(moves),
+                packs=packs,
+                attachments=tuple(attachments),
+                needs=frozenset(batch.needs if batch else ()),
+            )
+            transaction = self.log.append(lambda _: draft)
+            self.lineage.update()
+        return transaction
+
+    def _stored_in(self, id: str) -> str | None:
+        """A pack that holds `id`, whole: what is damaged must be written again."""
+        for name in self.packs_with(id):
+            try:
+                self._pack(name).read(id)
+            except (CorruptObject, CorruptPack, MissingObject):
+                continue
+            return name
+        return None
+
+
+def create(path: Path, draft: Draft, packs: Path | None = None, default: str = "main") -> Repository:
+    """Make a repository at `path` whose first transaction is `draft`. It appears whole or not at all.
+
+    packs: a folder of packs to move in. Raises RepositoryExists.
+    """
+    target = path / location.FOLDER
+    if target.exists():
+        raise RepositoryExists(target)
+    path.mkdir(parents=True, exist_ok=True)
+    made = path / f"{location.FOLDER}.{secrets.token_hex(4)}"
+    try:
+        with disk(path):
+            _fill(made, draft, packs, default)
+            made.rename(target)
+            sync_folder(path)
+    except FileExistsError:
+        raise RepositoryExists(target) from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return Repository(path)
+
+
+def _fill(made: Path, draft: Draft, packs: Path | None, default: str) -> None:
+    made.mkdir()
+    if packs is not None:
+        packs.rename(made / "packs")
+    for name in FOLDERS:
+        (made / name).mkdir(exist_ok=True)
+    tmp = made / "tmp"
+    replace(made / "HEAD", f"ref: {names.branch(default)}\n".encode(), tmp)
+    Log(made / "log", tmp).append(lambda _: draft, first=secrets.token_hex(32))
+    replace(made / "format", f"{location.FORMAT}\n".encode(), tmp)
+
+
+def is_empty(path: Path) -> bool:
+    """True if `path` is not there or is a folder with nothing in it but what a killed `clone` left."""
+    return not path.exists() or (path.is_dir() and all(LEFT.fullmatch(child.name) for child in path.iterdir()))

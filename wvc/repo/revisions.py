@@ -1,0 +1,120 @@
+"""Revision syntax, git's: HEAD~2, main^2, soup@{1}, run/*, abbreviated ids, a..b."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+
+from sqlalchemy import select
+
+from wvc.errors import AmbiguousRevision, NoCommitYet, UnknownRevision, WvcError
+from wvc.repo import names
+from wvc.repo.lineage import CommitRow, MoveRow
+from wvc.repo.repository import Repository
+
+STEP = re.compile(r"~(\d{0,9})(?!\d)|\^(\d{0,9})(?!\d)|@\{(\d{1,9})\}")
+ABBREVIATION = re.compile(r"[0-9a-f]{4,64}")
+GLOB = re.compile(r"[*?\[]")
+PREFIXES = ("", "refs/", names.TAGS, names.HEADS, names.REMOTES)
+
+
+def resolve(repository: Repository, text: str) -> str:
+    """The id of the commit that `text` names. Raises UnknownRevision, AmbiguousRevision, NoCommitYet."""
+    match = re.search(r"[~^]|@\{", text)
+    base, steps = (text, "") if match is None else (text[: match.start()], text[match.start() :])
+    base = base or "HEAD"
+    first = re.match(r"@\{(\d{1,9})\}", steps)
+    if first:
+        id, steps = _reflog(repository, base, int(first[1])), steps[first.end() :]
+    else:
+        id = _base(repository, base)
+    while steps:
+        step = STEP.match(steps)
+        if step is None or step[3] is not None:
+            raise UnknownRevision(text)
+        id = _follow(repository, id, step, text)
+        steps = steps[step.end() :]
+    return id
+
+
+def ref(repository: Repository, text: str) -> str | None:
+    """Full name of the ref that `text` names in short or in full; None if there is none."""
+    if text in ("HEAD", "@"):
+        return repository.branch
+    for prefix in PREFIXES:
+        if prefix + text in repository.refs and (prefix + text).startswith("refs/"):
+            return prefix + text
+    return None
+
+
+def expand(repository: Repository, patterns: list[str]) -> list[str]:
+    """Revisions and globs over local branches (`*` crosses `/`), globs expanded and sorted by name."""
+    found: list[str] = []
+    for pattern in patterns:
+        if not GLOB.search(pattern) or "@{" in pattern:
+            found.append(pattern)
+            continue
+        branches = sorted(names.short(r) for r in repository.refs if r.startswith(names.HEADS))
+        matches = [name for name in branches if fnmatch.fnmatchcase(name, pattern)]
+        if not matches:
+            raise UnknownRevision(pattern)
+        found.extend(matches)
+    return list(dict.fromkeys(found))
+
+
+def _base(repository: Repository, text: str) -> str:
+    name = ref(repository, text)
+    if name is not None:
+        if name not in repository.refs:
+            raise NoCommitYet(names.short(name))
+        return repository.refs[name]
+    if ABBREVIATION.fullmatch(text):
+        return _abbreviated(repository, text)
+    known = [names.short(r) for r in repository.refs]
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
+    raise UnknownRevision(text, near[0] if near else None)
+
+
+def _abbreviated(repository: Repository, text: str) -> str:
+    with repository.lineage.read() as connection:
+        query = select(CommitRow.id).where(CommitRow.id >= text, CommitRow.id < text + "g").limit(10)
+        ids = list(connection.scalars(query))
+    if not ids:
+        raise UnknownRevision(text)
+    if len(ids) > 1:
+        raise AmbiguousRevision(text, ids)
+    return ids[0]
+
+
+def _reflog(repository: Repository, text: str, back: int) -> str:
+    name = ref(repository, text) or names.HEADS + text  # the reflog outlives the ref
+    with repository.lineage.read() as connection:
+        query = select(MoveRow.new).where(MoveRow.ref == name).order_by(MoveRow.number.desc())
+        moves = list(connection.scalars(query.limit(back + 1)))
+    if len(moves) <= back or moves[back] is None:
+        raise UnknownRevision(f"{text}@{{{back}}}")
+    return str(moves[back])
+
+
+def _follow(repository: Repository, id: str, step: re.Match[str], text: str) -> str:
+    """One step: ~n goes n first parents back, ^n to the n-th parent."""
+    hops, position = (int(step[1] or 1), 1) if step[1] is not None else (1, int(step[2] or 1))
+    if position == 0:
+        return id
+    for _ in range(hops):
+        parents = repository.commit(id).parents
+        if len(parents) < position:
+            raise UnknownRevision(text)
+        id = parents[position - 1].commit
+    return id
+
+
+def span(repository: Repository, text: str) -> tuple[list[str], list[str]]:
+    """(ids to show from, ids to leave out) for `a`, `a..b`."""
+    if ".." not in text:
+        return [resolve(repository, text)], []
+    if "..." in text:
+        raise WvcError("'...' is not supported", "use `a..b`: what b has and a has not")
+    left, right = text.split("..", 1)
+    return [resolve(repository, right or "HEAD")], [resolve(repository, left or "HEAD")]
