@@ -1,0 +1,151 @@
+"""The average, against arithmetic in float64 and in fractions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wvc.errors import MergeProblem
+from wvc.strategies.linear import Mean, merge
+
+FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+def tensor(dtype: torch.dtype, seed: int, n: int = 300) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=n)).to(dtype)
+
+
+def rounded(value: Fraction, dtype: torch.dtype) -> float:
+    """`value` rounded once to `dtype`."""
+    return torch.tensor(float(value), dtype=torch.float64).to(dtype).item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_mean_is_the_exact_mean_rounded_once(dtype, count):
+    tensors = [tensor(dtype, seed) for seed in range(count)]
+
+    merged = merge([{"w": t} for t in tensors])["w"]
+
+    exact = [sum(Fraction(t[i].item()) for t in tensors) / count for i in range(300)]
+    wrong = [i for i in range(300) if merged[i].item() != rounded(exact[i], dtype)]
+    # 16 bits are summed in fp32, which may tip what lies almost exactly between two of them
+    assert len(wrong) <= (0 if dtype == torch.float32 else 3)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_fractions_weigh_as_they_say(dtype):
+    shares = [Fraction(1, 3), Fraction(1, 6), Fraction(1, 2)]
+    tensors = [tensor(dtype, seed) for seed in range(3)]
+
+    merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
+
+    expected = sum(t.to(torch.float64) * float(s) for t, s in zip(tensors, shares, strict=True))
+    torch.testing.assert_close(merged, expected.to(dtype))
+
+
+def test_thirds_of_threes_are_exact():
+    models = [{"w": torch.tensor([3.0 * i, 1.0])} for i in (1, 2, 6)]
+
+    assert merge(models, coefficients=[Fraction(1, 3)] * 3)["w"].tolist() == [9.0, 1.0]
+
+
+def test_a_share_of_nothing_leaves_no_trace():
+    models = [{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([9.0, 9.0])}]
+
+    assert merge(models, coefficients=[Fraction(1), Fraction(0)])["w"].tolist() == [1.0, 2.0]
+
+
+def test_negative_shares_go_beyond():
+    models = [{"w": torch.tensor([3.0])}, {"w": torch.tensor([1.0])}]
+
+    assert merge(models, coefficients=[Fraction(2), Fraction(-1)])["w"].tolist() == [5.0]
+
+
+@given(st.lists(st.lists(st.integers(-(2**24), 2**24), min_size=3, max_size=3), min_size=2, max_size=4), st.data())
+def test_the_order_of_the_models_does_not_matter_bit_for_bit(rows, data):
+    scale = 2.0 ** data.draw(st.integers(-20, 20))
+    models = [{"w": torch.tensor(row, dtype=torch.float32) * scale} for row in rows]
+
+    merged = {merge(list(order))["w"].numpy().tobytes() for order in permutations(models)}
+
+    assert len(merged) == 1
+
+
+@pytest.mark.parametrize("shares", [[1, 1], [Fraction(1, 2), Fraction(1, 3)], [0, 0], [Fraction(1, 2)] * 3])
+def test_shares_that_do_not_add_up_to_one_are_refused(shares):
+    with pytest.raises(MergeProblem, match="not to 1"):
+        merge([{"w": torch.ones(1)}] * len(shares), coefficients=[Fraction(s) for s in shares])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_not_finite_is_refused_by_name(bad, dtype):
+    models = [{"good": torch.ones(2), "layer.bad": torch.tensor([1.0, value], dtype=dtype)} for value in (0.0, bad)]
+    merged = merge(models)
+
+    assert merged["good"].tolist() == [1, 1]
+    with pytest.raises(MergeProblem, match=r"layer\.bad"):
+        merged["layer.bad"]
+
+
+def test_equal_models_come_back_bit_for_bit_even_where_they_are_no_numbers():
+    odd = np.array([0x7FC00001, 0xFF800001, 0x80000000, 0x7F800000], np.uint32)
+    models = [{"w": torch.from_numpy(odd.copy().view(np.float32))} for _ in range(3)]
+
+    assert merge(models)["w"].numpy().tobytes() == odd.tobytes()
+
+
+def test_a_result_too_large_for_the_dtype_is_refused_by_name():
+    models = [{"w": torch.tensor([60000.0], dtype=torch.float16)}, {"w": torch.tensor([0.0], dtype=torch.float16)}]
+
+    with pytest.raises(MergeProblem, match="'w'"):
+        merge(models, coefficients=[Fraction(2), Fraction(-1)])["w"]
+
+
+@pytest.mark.parametrize(("dtype", "large"), [(torch.float16, 60000.0), (torch.float32, 3e38)])
+def test_large_numbers_do_not_overflow_on_the_way(dtype, large):
+    models = [{"w": torch.tensor([x], dtype=dtype)} for x in (large, large / 2, large)]
+
+    assert merge(models)["w"].item() == pytest.approx(large * 5 / 6, rel=1e-2)
+
+
+def test_integers_and_booleans_are_the_first_models():
+    one = {"steps": torch.tensor(5), "mask": torch.tensor([True, False])}
+    two = {"steps": torch.tensor(9), "mask": torch.tensor([False, True])}
+
+    merged = merge([one, two])
+
+    assert merged["steps"].item() == 5
+    assert merged["mask"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_running_mean_is_the_average(dtype, count):
+    models = [{"w": tensor(dtype, seed), "n": torch.tensor(seed)} for seed in range(count)]
+    mean = Mean()
+    for model in models:
+        mean = mean.plus(model)
+
+    found, merged = mean.weights(), merge(models)
+
+    assert mean.count == count
+    assert all(torch.equal(found[name], merged[name]) and found[name].dtype == merged[name].dtype for name in found)
+
+
+def test_a_running_mean_grows_without_changing_the_one_before():
+    one, two = {"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}
+    before = Mean().plus(one)
+
+    after = before.plus(two)
+
+    assert (before.weights()["w"].item(), after.weights()["w"].item()) == (1.0, 2.0)
+    assert one["w"].item() == 1.0

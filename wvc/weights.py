@@ -1,0 +1,78 @@
+"""Weights: named tensors, read from a repository when they are asked for, written to it one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from wvc.errors import ModelProblem
+from wvc.progress import SILENT, Progress
+from wvc.repo.objects import Manifest
+from wvc.repo.objects import Tensor as Entry
+from wvc.repo.repository import Repository
+from wvc.store.batch import Batch
+from wvc.store.header import size_of
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64, "BOOL": torch.bool, "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Weights(Mapping[str, torch.Tensor]):
+    """Tensors by name, largest first, each made when it is asked for: nothing here holds a whole model."""
+
+    def __init__(self, names: list[str], load: Callable[[str], torch.Tensor]) -> None:
+        self._names, self._load = names, load
+
+    @classmethod
+    def of(cls, repository: Repository, manifest: Manifest) -> Weights:
+        """The tensors of `manifest`, each checked against its id when it is read."""
+        entries = sorted(manifest.tensors, key=lambda t: -size_of(t.dtype, t.shape))
+        return cls([t.name for t in entries], lambda name: read(repository, manifest.by_name[name]))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read(repository: Repository, entry: Entry) -> torch.Tensor:
+    """One tensor, mapped from its pack: a private map, so writing to it changes no file."""
+    if entry.dtype not in DTYPES:
+        raise ModelProblem(f"tensor {entry.name!r} is {entry.dtype}, which torch does not have")
+    dtype = DTYPES[entry.dtype]
+    data = repository.tensor(entry)
+    if not len(data):
+        return torch.empty(entry.shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(entry.shape)
+
+
+def store(batch: Batch, weights: Mapping[str, torch.Tensor], progress: Progress = SILENT) -> tuple[Entry, ...]:
+    """Add all of `weights` to `batch`, one after the other; return what a manifest says of them, sorted by name."""
+    entries = []
+    # Large tensors have sizes that need no padding behind them; Weights come largest first already.
+    names = sorted(weights, key=lambda n: -weights[n].nbytes) if isinstance(weights, dict) else weights
+    for name in names:
+        tensor = weights[name].detach().to("cpu").contiguous()
+        if tensor.dtype not in NAMES:
+            raise ModelProblem(f"tensor {name!r} is {tensor.dtype}, which safetensors files cannot hold")
+        entry = Entry(name, NAMES[tensor.dtype], tuple(tensor.shape), "")
+        entries.append(Entry(name, entry.dtype, entry.shape, batch.add(entry.dtype, entry.shape, [_bytes(tensor)])))
+        progress.advance(size_of(entry.dtype, entry.shape))
+    return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    if not tensor.numel():
+        return memoryview(b"")
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
