@@ -1,0 +1,103 @@
+"""Measure how many images of each domain a network classifies right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wvc.learning.counts import Count, Counts
+from wvc.learning.memory import advice
+from wvc.learning.network import Network, Precision, computing, place
+from wvc.learning.pixels import Indices, Pixels, hold
+from wvc.progress import SILENT, Progress
+
+BATCH = 128
+SMALLER = "free some memory, or use a smaller --image-size"
+
+
+def measure(
+    network: Network,
+    domains: Mapping[str, Pixels],
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    batch_size: int = BATCH,
+    keep_going: Callable[[Counts], bool] | None = None,
+    progress: Progress = SILENT,
+) -> Counts:
+    """Count the images of `domains` that the network gets right: eval mode, no augmentation, largest score wins.
+
+    A network with a single output decides by its sign: class 1 if > 0 (design, Trainings).
+    keep_going: asked after every batch with the counts so far; False ends the pass, and some are left unseen.
+    """
+    place(network, device)
+    hold(domains.values(), device)
+    tally = _Tally(domains)
+    progress.start("evaluating", sum(len(pixels) for pixels in domains.values()), "images")
+    try:
+        with advice("while evaluating", SMALLER), evaluating(network), inference(device, precision):
+            for name, positions in _batches(domains, batch_size):
+                images, labels = domains[name].batch(positions, device)
+                tally.add(name, right(network(images), labels), len(positions))
+                progress.advance(len(positions))
+                if keep_going is not None and not keep_going(tally.counts()):
+                    break
+    finally:
+        progress.stop()
+    return tally.counts()
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """Eval mode inside, the mode from before outside."""
+    before = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(before)
+
+
+@contextmanager
+def inference(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Forward passes only: no gradients, ever."""
+    with torch.inference_mode(), computing(device, precision):
+        yield
+
+
+def parts(n: int, batch_size: int) -> Iterator[Indices]:
+    """0 .. n-1 in order, in pieces."""
+    for start in range(0, n, batch_size):
+        yield np.arange(start, min(start + batch_size, n))
+
+
+def _batches(domains: Mapping[str, Pixels], batch_size: int) -> Iterator[tuple[str, Indices]]:
+    for name, pixels in domains.items():
+        for positions in parts(len(pixels), batch_size):
+            yield name, positions
+
+
+def right(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many rows of `scores` (B, classes) name their label; a scalar on their device."""
+    decisions = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(dim=1)
+    return (decisions == labels).sum()
+
+
+class _Tally:
+    """Counts in the making. What is right stays on the device until somebody asks: each question waits for it."""
+
+    def __init__(self, domains: Mapping[str, Pixels]) -> None:
+        self.right: dict[str, Tensor | int] = dict.fromkeys(domains, 0)
+        self.seen = dict.fromkeys(domains, 0)
+        self.total = {name: len(pixels) for name, pixels in domains.items()}
+
+    def add(self, name: str, right: Tensor, seen: int) -> None:
+        self.right[name] = self.right[name] + right
+        self.seen[name] += seen
+
+    def counts(self) -> Counts:
+        return Counts({name: Count(int(self.right[name]), self.seen[name], self.total[name]) for name in self.total})
