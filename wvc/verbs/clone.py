@@ -1,0 +1,161 @@
+"""Copy a repository: everything that its branches, tags and tasks need, checked on the way."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wvc.errors import Damage, UsageError, WvcError
+from wvc.progress import SILENT, Progress
+from wvc.repo import names
+from wvc.repo.config import Config, now
+from wvc.repo.objects import Commit, parse
+from wvc.repo.repository import Repository, create, is_empty
+from wvc.store.batch import Batch
+from wvc.store.durable import disk
+from wvc.store.log import Draft, Move, State
+from wvc.store.packs import Pack
+
+COPIED = (names.TAGS, names.TASKS, names.PROBES)
+
+
+def clone(source: Path, path: Path, branch: str | None = None, progress: Progress = SILENT) -> Repository:
+    """Make a repository at `path` with a log of its own. Raises NotARepository, Damage, WvcError.
+
+    branch: the one to begin on, or None for the source's own choice.
+    """
+    if not is_empty(path):
+        raise WvcError(f"{path} exists and is not an empty folder", "name another folder")
+    with disk(path), tempfile.TemporaryDirectory(prefix="wvc-") as scratch:
+        origin = Repository.source(source, Path(scratch))
+        state = origin.log.verify()
+        made = _clone(origin, state, path, branch, progress)
+    with disk(path):
+        made.config.set(str(source.resolve()), "remotes", "origin", "url")
+        pinned = [state.repository, state.number, state.hash]
+        made.config.set(pinned, "remotes", "origin", "pinned")
+    return made
+
+
+def _clone(origin: Repository, state: State, path: Path, branch: str | None, progress: Progress) -> Repository:
+    first = _first_branch(state.refs, branch, state.default_branch)
+    moves = [Move(*move) for move in _moves(state.refs, first)]
+    wanted = _reachable(origin, [move.new for move in moves if move.new is not None])
+    attachments = _attachments(origin, wanted)
+    draft = Draft(
+        message=f"clone: {names.short(first)}",
+        actor=Config(Path("/")).author(),
+        created=now(),
+        moves=tuple(moves),
+        attachments=tuple(attachments),
+        default_branch=names.short(first),
+    )
+    return _make(origin, wanted | set(attachments), path, draft, progress)
+
+
+def _make(origin: Repository, wanted: set[str], path: Path, draft: Draft, progress: Progress) -> Repository:
+    """The new repository; what fails leaves `path` as it was."""
+    began_empty = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".wvc-", dir=path) as scratch:
+            packs = Path(scratch) / "packs"
+            copied = _copy(origin, wanted, packs, progress)
+            return create(path, replace(draft, packs=copied), packs, str(draft.default_branch))
+    except BaseException:
+        if began_empty:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _first_branch(refs: Mapping[str, str], wanted: str | None, default: str | None) -> str:
+    """The named one, else the log's default, else main, else the only one; else the user must say."""
+    branches = sorted(ref for ref in refs if ref.startswith(names.HEADS))
+    if wanted is not None:
+        if names.branch(wanted) not in branches:
+            raise UsageError(f"the source has no branch {wanted!r}", "it has " + ", ".join(map(names.short, branches)))
+        return names.branch(wanted)
+    for name in (default, "main"):
+        if name is not None and names.HEADS + name in branches:
+            return names.HEADS + name
+    if len(branches) > 1:
+        raise UsageError("which branch?", "name one with --branch: " + ", ".join(map(names.short, branches)))
+    return branches[0] if branches else names.HEADS + (default or "main")
+
+
+def _moves(refs: Mapping[str, str], first: str) -> Iterator[tuple[str, None, str]]:
+    for ref, id in sorted(refs.items()):
+        if ref.startswith(names.HEADS):
+            yield names.REMOTES + "origin/" + names.short(ref), None, id
+        if ref == first or ref.startswith(COPIED):
+            yield ref, None, id
+
+
+def _reachable(origin: Repository, starts: Sequence[str]) -> set[str]:
+    """Ids of every object, tensor and file that `starts` need: commits, their ancestors, manifests, tasks, probes."""
+    wanted: set[str] = set()
+    todo = list(starts)
+    while todo:
+        id = todo.pop()
+        if id in wanted:
+            continue
+        wanted.add(id)
+        item = parse(bytes(origin.read(id)))
+        if isinstance(item, Commit):
+            wanted |= {item.manifest} | origin.manifest(item).ids()
+            todo += [*(parent.commit for parent in item.parents), *_mentioned(item)]
+    return wanted
+
+
+def _mentioned(commit: Commit) -> list[str]:
+    """What `how` names besides the parents: the task's description, the commits that a run started from."""
+    task, start = commit.how.get("task"), commit.how.get("start")
+    found = [task.get("object")] if isinstance(task, dict) else []
+    found += [start.get(name) for name in ("featurizer", "foundation", "probe")] if isinstance(start, dict) else []
+    return [id for id in found if isinstance(id, str)]
+
+
+def _attachments(origin: Repository, wanted: set[str]) -> list[str]:
+    """Statements about the commits that travel."""
+    with origin.lineage.read() as connection:
+        rows = connection.exec_driver_sql("SELECT id, subject FROM attachments ORDER BY number, id").all()
+    return [id for id, subject in rows if subject in wanted]
+
+
+def _copy(origin: Repository, wanted: set[str], packs: Path, progress: Progress) -> tuple[str, ...]:
+    """Write new packs with exactly what is wanted, each entry checked against its id."""
+    packs.mkdir()
+    holders: dict[str, list[str]] = {}
+    missing = set(wanted)
+    for name in sorted(origin.log.head().packs):
+        pack = Pack(origin.folder / "packs", name)
+        holders[name] = [id for id in pack.ids() if id in missing]
+        missing -= set(holders[name])
+    if missing:
+        raise Damage(f"the source lacks {len(missing)} objects, {min(missing)[:12]} among them")
+    progress.start("cloning", len(wanted), "objects")
+    copied: list[str] = []
+    for name, ids in holders.items():
+        if ids:
+            copied += _copy_pack(origin, name, ids, packs.parent, progress)
+    progress.stop()
+    return tuple(copied)
+
+
+def _copy_pack(origin: Repository, name: str, ids: list[str], scratch: Path, progress: Progress) -> tuple[str, ...]:
+    pack = Pack(origin.folder / "packs", name)
+    objects = set(pack.objects())
+    shapes = [pack.entries[id].shape for id in ids if id not in objects]
+    size = sum(pack.entries[id].stop - pack.entries[id].start for id in ids if id in objects)
+    with Batch(scratch / "packs", scratch / "tmp", lambda _: None, shapes, size) as batch:
+        for id in ids:
+            data = origin.read(id)
+            if id in objects:
+                batch.put(bytes(data))
+            else:
+                batch.add(pack.entries[id].dtype, pack.entries[id].shape, [data])
+            progress.advance()
+        return batch.publish()
