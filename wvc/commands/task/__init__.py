@@ -1,0 +1,1 @@
+"""Describe datasets, so that models can be trained and scored on them."""
