@@ -17,7 +17,7 @@ from wvc.learning.network import Network
 from wvc.learning.selection import Selection, Tie, Verdict
 from wvc.progress import Progress
 from wvc.repo import scores
-from wvc.repo.objects import Attachment, Manifest
+from wvc.repo.objects import Attachment, Manifest, Tensor
 from wvc.repo.repository import Repository
 from wvc.repo.scores import Score
 from wvc.strategies.linear import Mean
@@ -176,9 +176,10 @@ class _Averages:
     def of(self, people: Sequence[Candidate]) -> dict[str, torch.Tensor]:
         """The average of `people`, the first of whom gives what is not averaged."""
         mean = self._mean(tuple(people))
-        first = Weights.of(self._judge.repository, people[0].manifest)
+        manifest = people[0].manifest
+        first, buffers = Weights.of(self._judge.repository, manifest), self._judge.options.buffers
         return {
-            name: first[name] if is_kept(name, tensor, self._judge.options.buffers) else tensor
+            name: first[name] if is_kept(manifest.by_name[name], buffers) else tensor
             for name, tensor in mean.weights().items()
         }
 
@@ -218,9 +219,10 @@ def _seen(counts: Counts) -> tuple[int, int, int]:
     return right, seen, total
 
 
-def is_kept(name: str, tensor: torch.Tensor, buffers: str) -> bool:
+def is_kept(tensor: Tensor, buffers: str) -> bool:
     """True for what the first model gives: integers always, BatchNorm statistics where the policy says so."""
-    return not tensor.is_floating_point() or (buffers == "first" and name.rpartition(".")[2] in BUFFERS)
+    is_float = tensor.dtype.startswith(("F", "BF"))
+    return not is_float or (buffers == "first" and tensor.name.rpartition(".")[2] in BUFFERS)
 
 
 def judge_of(repository: Repository, field: Field, options: Options, progress: Progress) -> Judge | None:

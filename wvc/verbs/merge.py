@@ -143,8 +143,7 @@ def _final(
     own = Weights.of(repository, first.manifest)
 
     def tensor(name: str) -> torch.Tensor:
-        mine = own[name]
-        return mine if is_kept(name, mine, buffers) else mean[name]
+        return own[name] if is_kept(first.manifest.by_name[name], buffers) else mean[name]
 
     return Weights(list(mean), tensor)
 
