@@ -13,7 +13,8 @@ WvcError
 ├── DiskProblem                    the operating system refused (full, read-only, no permission)
 ├── TaskProblem                    unknown task, bad data, class lists that differ
 ├── ModelProblem                   unknown architecture, weights that do not fit
-├── TrainingProblem                diverged, out of memory, no such device, nothing to resume
+├── TrainingProblem                out of memory, no such device, nothing to resume
+│   └── Diverged                   the loss is not a number
 ├── MergeProblem                   unrelated, incompatible, nothing to merge
 └── RecipeProblem                  a recipe that cannot be cooked
 """
@@ -65,7 +66,7 @@ class RepositoryExists(WvcError):
     """init or clone into a place that is taken."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(f"{path} exists and is not an empty folder", "name another folder")
+        super().__init__(f"there is a wvc repository at {path} already", "use it, or name another folder")
 
 
 class NotOwner(WvcError):
@@ -116,8 +117,8 @@ class NoCommitYet(WvcError):
 class RefExists(WvcError):
     """A branch or tag that is already there."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"{kind} {name!r} already exists", "choose another name, or --force to move it")
+    def __init__(self, kind: str, name: str, hint: str = "choose another name, or --force to move it") -> None:
+        super().__init__(f"{kind} {name!r} already exists", hint)
 
 
 class RefMoved(WvcError):
@@ -190,6 +191,10 @@ class ModelProblem(WvcError):
 
 class TrainingProblem(WvcError):
     """A training that cannot start or go on."""
+
+
+class Diverged(TrainingProblem):
+    """A loss that is no number: going on, or again, would end the same way."""
 
 
 class MergeProblem(WvcError):

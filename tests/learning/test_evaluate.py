@@ -32,7 +32,7 @@ def test_a_pass_that_nobody_wants_ends_after_the_batch(world) -> None:
         world.validation(),
         device=world.device,
         batch_size=5,
-        keep_going=lambda so_far: heard.append(so_far) is None and len(heard) < 2,
+        keep_going=lambda so_far: heard.append(so_far()) is None and len(heard) < 2,
     )
 
     assert [c.domains["art"].seen for c in heard] == [5, 10]

@@ -227,6 +227,7 @@ def test_a_pack_that_was_put_back_is_whole_again_once_the_lineage_is_made_anew(h
     path.unlink()
     (history.folder / "lineage.db").unlink()
     assert problems(history)
+    Repository(history.path).lineage.update()  # made while the pack is away
     path.write_bytes(data)
 
     found = problems(history)

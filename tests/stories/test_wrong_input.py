@@ -45,7 +45,7 @@ def refused(sh: Shell, line: str, text: str, code: int = 1) -> None:
         ("wvc merge stranger", "no common ancestor"),
         ("wvc log nowhere", "unknown revision"),
         ("wvc eval", "which task?"),
-        ("wvc export HEAD missing/x.safetensors", "no such file"),
+        ("wvc export HEAD missing/x.safetensors", "no such folder"),
         ("wvc cook nothing", "no recipe"),
         ("wvc clone missing copy", "not a wvc repository"),
         ("wvc commit --resume", "no unfinished run"),

@@ -19,27 +19,29 @@ TRAINING, STARTS, HPARAMS = "Training", "Start", "Hyperparameters"
 
 
 def command(
+    context: typer.Context,
     task: Annotated[str | None, typer.Option("--task", "-t", help="Task to fine-tune on, by default HEAD's")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commit")] = None,
     weights: Annotated[Path | None, typer.Option(help="Commit this safetensors file instead of training")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training")] = False,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --resume, which one")] = None,
+    abort: Annotated[bool, typer.Option("--abort", help="Give up an unfinished training")] = False,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --resume or --abort, which one")] = None,
     test_domain: Annotated[
         list[str] | None,
         typer.Option("--test-domain", help="Domain to hold out; none for none", rich_help_panel=TRAINING),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Updates", rich_help_panel=TRAINING)] = 5001,
+    steps: Annotated[int, typer.Option(min=1, max=10**9, help="Updates", rich_help_panel=TRAINING)] = 5001,
     eval_every: Annotated[
         int | None, typer.Option(min=1, help="Updates between validations", rich_help_panel=TRAINING)
     ] = None,
     trial_seed: Annotated[
-        int | None, typer.Option(min=0, help="Which 80/20 split, default 0", rich_help_panel=TRAINING)
+        int | None, typer.Option(min=0, max=2**31 - 1, help="Which 80/20 split, default 0", rich_help_panel=TRAINING)
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the run, by default drawn", rich_help_panel=TRAINING)
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the images in pixels", rich_help_panel=TRAINING)
+        int | None, typer.Option(min=1, max=16384, help="Side of the images in pixels", rich_help_panel=TRAINING)
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16", rich_help_panel=TRAINING)] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N", rich_help_panel=TRAINING)] = "auto",
@@ -50,16 +52,18 @@ def command(
         Path | None, typer.Option(help="File that gets a line of JSON per validation", rich_help_panel=TRAINING)
     ] = None,
     hparams_seed: Annotated[
-        int | None, typer.Option(min=0, help="Draw what is not given; 0 has the defaults", rich_help_panel=HPARAMS)
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="Draw what is not given; 0 has the defaults", rich_help_panel=HPARAMS),
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(min=0, help="Learning rate, default 5e-5", rich_help_panel=HPARAMS)
+        float | None, typer.Option(min=0, max=1e9, help="Learning rate, default 5e-5", rich_help_panel=HPARAMS)
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per step and domain, default 32", rich_help_panel=HPARAMS)
+        int | None,
+        typer.Option(min=1, max=2**20, help="Images per step and domain, default 32", rich_help_panel=HPARAMS),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(min=0, help="L2 penalty, default 0", rich_help_panel=HPARAMS)
+        float | None, typer.Option(min=0, max=1e9, help="L2 penalty, default 0", rich_help_panel=HPARAMS)
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(min=0, max=0.99, help="Before the head, default 0", rich_help_panel=HPARAMS)
@@ -76,10 +80,10 @@ def command(
     ] = False,
     probe: Annotated[str, typer.Option(help="fast, or sgd as in the papers", rich_help_panel=STARTS)] = "fast",
     probe_steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates of the linear probe", rich_help_panel=STARTS)
+        int | None, typer.Option(min=1, max=10**9, help="Updates of the linear probe", rich_help_panel=STARTS)
     ] = None,
     probe_lr: Annotated[
-        float | None, typer.Option(min=0, help="Learning rate of the linear probe", rich_help_panel=STARTS)
+        float | None, typer.Option(min=0, max=1e9, help="Learning rate of the linear probe", rich_help_panel=STARTS)
     ] = None,
     probe_from: Annotated[
         str | None, typer.Option(help="Foundation whose probe is the new head", rich_help_panel=STARTS)
@@ -87,7 +91,14 @@ def command(
 ) -> None:
     """Fine-tune HEAD on a task and commit the result, or commit weights from a file."""
     repository = Repository()
-    _check(task=task, weights=weights, resume=resume, run=run, message=message)
+    _check(context, weights=weights, going_on=resume or abort, run=run)
+    if abort:
+        from wvc.verbs import runs
+
+        given_up = runs.choose(repository, run)
+        given_up.remove()
+        console.show({"aborted": given_up.id}, lambda facts: f"gave up run {facts['aborted']}")
+        return
     if weights is not None:
         from wvc.verbs.commit import commit_weights
 
@@ -126,19 +137,23 @@ def command(
         trained = train.train(repository, options, console.progress(), metrics, console.note)
     console.show(trained.commit, lambda commit: render(commit, names.short(trained.branch)))
     if trained.moved:
-        asked = names.short(repository.branch)
-        console.note(
-            f"[yellow]{console.safe(asked)} was moved meanwhile: the result is on {console.safe(trained.branch)}[/]"
-        )
-        console.note(f"[cyan]hint:[/] wvc merge {console.safe(names.short(trained.branch))}")
+        branch = console.safe(names.short(trained.branch))
+        console.note(f"[yellow]the branch was moved meanwhile: the result is on {branch}[/]")
+        console.note(f"[cyan]hint:[/] wvc merge {branch}")
         raise typer.Exit(1)
 
 
-def _check(**given: object) -> None:
-    if given["weights"] is not None and (given["task"] is not None or given["resume"]):
-        raise UsageError("--weights commits a file, --task and --resume train: name one of them")
-    if given["run"] is not None and not given["resume"]:
-        raise UsageError(f"unexpected argument {given['run']!r}", "a run is named with --resume; a message with -m")
+def _check(context: typer.Context, *, weights: Path | None, going_on: bool, run: str | None) -> None:
+    """Options that do not go together. Raises UsageError."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    if run is not None and not going_on:
+        raise UsageError(f"unexpected argument {run!r}", "a run is named with --resume; a message with -m")
+    allowed = {"resume", "abort", "run", "metrics", "json"} if going_on else {"weights", "message", "json"}
+    odd = sorted(given - allowed)
+    if odd and (going_on or weights is not None):
+        with_ = "--resume goes on as the run began" if going_on else "--weights commits a file"
+        raise UsageError(f"{with_}: --{odd[0].replace('_', '-')} does not go with it")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:

@@ -20,4 +20,5 @@ def render(report: Report) -> str:
     if not report.problems:
         return f"[green]ok[/]: {checked}"
     listed = "\n".join(f"[red]damage:[/] {console.safe(problem)}" for problem in report.problems)
-    return f"{listed}\n{len(report.problems)} problems; checked {checked}"
+    plural = "problem" if len(report.problems) == 1 else "problems"
+    return f"{listed}\n{len(report.problems)} {plural}; checked {checked}"

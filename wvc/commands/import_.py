@@ -17,7 +17,7 @@ def command(
         str | None, typer.Option("--branch", "-b", help="New branch for it, by default named after the file")
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture that the weights belong to")] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the input images in pixels")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, max=16384, help="Side of the input images in pixels")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commit")] = None,
 ) -> None:
     """Bring in weights that were made elsewhere, as a history of their own."""
@@ -39,7 +39,7 @@ def target(repository: Repository, name: str, *, named: bool) -> str:
         return repository.branch
     ref = names.branch(name)
     if ref in repository.refs:
-        raise RefExists("branch", name)
+        raise RefExists("branch", name, "choose another name")
     return ref
 
 

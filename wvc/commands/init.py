@@ -14,8 +14,8 @@ def command(
     arch: Annotated[str | None, typer.Option(help="Architecture, such as mobilenet_v2 or resnet50")] = None,
     weights: Annotated[Path | None, typer.Option(help="safetensors file to begin with")] = None,
     random: Annotated[bool, typer.Option("--random", help="Begin with random weights")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the random weights")] = 0,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the input images in pixels")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the random weights")] = 0,
+    image_size: Annotated[int | None, typer.Option(min=1, max=16384, help="Side of the input images in pixels")] = None,
     branch: Annotated[str, typer.Option("--branch", "-b", help="Name of the first branch")] = "main",
 ) -> None:
     """Start a repository, with a foundation model in it or empty."""

@@ -86,7 +86,7 @@ def render(family: Family, current: str) -> str:
 
     children = family.children()
     lines = ["[bold]made from[/]", *tree(family.start, family.parents, label)] if family.ancestors else []
-    if family.descendants:
+    if family.descendants and children.get(family.start):
         lines += ["[bold]used in[/]", *tree(family.start, lambda id: children.get(id, ()), label)]
     return "\n".join(lines)
 

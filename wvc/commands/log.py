@@ -41,7 +41,9 @@ def command(
     revisions: Annotated[
         list[str] | None, typer.Argument(metavar="REV|A..B", help="Where to start, HEAD by default")
     ] = None,
-    number: Annotated[int | None, typer.Option("-n", "--max-count", metavar="N", min=0, help="Show N commits")] = None,
+    number: Annotated[
+        int | None, typer.Option("-n", "--max-count", metavar="N", min=0, max=2**53, help="Show N commits")
+    ] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Draw how commits hang together")] = False,
     oneline: Annotated[bool, typer.Option("--oneline", help="Show one line per commit")] = False,
     all: Annotated[bool, typer.Option("--all", help="Start from every branch, tag and probe")] = False,

@@ -82,6 +82,8 @@ def render(merged: "Merged") -> RenderableType:
         parts.append(f"Fast-forward{where}")
     elif merged.commit is None:
         parts.append(f"would average {kept} of {len(merged.rows)} models")
+    elif kept == 1:
+        parts.append(f"Kept one of {len(merged.rows)} models as it is: [yellow]{merged.commit.id[:10]}[/]")
     else:
         parts.append(f"Averaged {kept} of {len(merged.rows)} models into [yellow]{merged.commit.id[:10]}[/]")
     return Group(*parts)

@@ -15,6 +15,7 @@ from wvc.learning.network import Network, Precision, computing, place
 from wvc.learning.pixels import Indices, Pixels, hold
 from wvc.progress import SILENT, Progress
 
+KeepGoing = Callable[[Callable[[], Counts]], bool]
 BATCH = 128
 SMALLER = "free some memory, or use a smaller --image-size"
 
@@ -26,29 +27,43 @@ def measure(
     device: torch.device,
     precision: Precision = "fp32",
     batch_size: int = BATCH,
-    keep_going: Callable[[Counts], bool] | None = None,
+    keep_going: KeepGoing | None = None,
     progress: Progress = SILENT,
 ) -> Counts:
     """Count the images of `domains` that the network gets right: eval mode, no augmentation, largest score wins.
 
     A network with a single output decides by its sign: class 1 if > 0 (design, Trainings).
-    keep_going: asked after every batch with the counts so far; False ends the pass, and some are left unseen.
+    keep_going: asked after every batch; False ends the pass, and some images are left unseen. It may ask for the counts
+    so far, for which a GPU must be waited for.
     """
-    place(network, device)
-    hold(domains.values(), device)
     tally = _Tally(domains)
     progress.start("evaluating", sum(len(pixels) for pixels in domains.values()), "images")
     try:
-        with advice("while evaluating", SMALLER), evaluating(network), inference(device, precision):
-            for name, positions in _batches(domains, batch_size):
-                images, labels = domains[name].batch(positions, device)
-                tally.add(name, right(network(images), labels), len(positions))
-                progress.advance(len(positions))
-                if keep_going is not None and not keep_going(tally.counts()):
-                    break
+        with advice("while evaluating", SMALLER):
+            place(network, device)
+            hold(domains.values(), device)
+            with evaluating(network), inference(device, precision):
+                _pass(network, domains, tally, device, batch_size, keep_going, progress)
     finally:
         progress.stop()
     return tally.counts()
+
+
+def _pass(
+    network: Network,
+    domains: Mapping[str, Pixels],
+    tally: _Tally,
+    device: torch.device,
+    batch_size: int,
+    keep_going: KeepGoing | None,
+    progress: Progress,
+) -> None:
+    for name, positions in _batches(domains, batch_size):
+        images, labels = domains[name].batch(positions, device)
+        tally.add(name, right(network(images), labels), len(positions))
+        progress.advance(len(positions))
+        if keep_going is not None and not keep_going(tally.counts):
+            return
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Make Ctrl-C wait until the work can stop safely."""
+"""Make Ctrl-C and SIGTERM wait until the work can stop safely."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from types import FrameType
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed, which by itself interrupts nothing in the block.
+    """Give a function that tells whether Ctrl-C was pressed, or SIGTERM sent, which interrupts nothing in the block.
 
-    A second Ctrl-C is handled as it would have been outside. Only the main thread of a program that listens to
+    A second one is handled as it would have been outside. Only the main thread of a program that listens to
     Ctrl-C can wait so; elsewhere nothing changes, and the answer is always no.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread() or not callable(before[signal.SIGINT]):
         yield lambda: False
         return
-    pressed: list[int] = []
+    asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if pressed:
-            before(number, frame)
-        pressed.append(number)
+        if asked:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+        asked.append(number)
 
-    signal.signal(signal.SIGINT, note)
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield lambda: bool(pressed)
+        yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

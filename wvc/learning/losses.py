@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from wvc.errors import TrainingProblem
+from wvc.errors import Diverged
 
 
 class Losses:
@@ -25,14 +25,14 @@ class Losses:
         self._unseen.append((step, loss))
 
     def look(self) -> None:
-        """Wait for the losses added. Raises TrainingProblem if one of them is not a number."""
+        """Wait for the losses added. Raises Diverged if one of them is not a number."""
         if not self._unseen:
             return
         steps, losses = zip(*self._unseen, strict=True)
         self._unseen = []
         for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
             if not math.isfinite(loss):
-                raise TrainingProblem(f"loss is not a number at step {step}", "try a lower --lr")
+                raise Diverged(f"loss is not a number at step {step}", "try a lower --lr")
             self.sum += loss
             self.count += 1
 

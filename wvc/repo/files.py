@@ -92,6 +92,8 @@ def export(
 
     What came from a safetensors file goes out byte for byte. Every tensor is checked before the file appears.
     """
+    if not path.parent.is_dir():
+        raise WvcError(f"{path.parent}: no such folder", "make it first")
     if path.exists() and (path.is_dir() or not force):
         raise WvcError(f"{path} exists", "choose another name, or --force to overwrite it")
     header = _header(repository, manifest)

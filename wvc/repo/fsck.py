@@ -50,7 +50,8 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
     _check_links(objects, found, report)
     _check_refs(repository, objects, report)
     _check_attachments(repository, objects, report)
-    _check_lineage(repository, report)
+    if not report.problems:  # what is damaged makes projections differ, and is named already
+        _check_lineage(repository, report)
     return report
 
 

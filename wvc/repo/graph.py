@@ -89,6 +89,10 @@ class Graph:
                 todo.extend(children.get(id, ()))
         return seen
 
+    def children(self, id: str) -> list[str]:
+        """Commits that have `id` as a parent, sorted."""
+        return sorted(node.id for node in self.nodes.values() if any(parent == id for parent, _ in node.parents))
+
     def is_ancestor(self, old: str, new: str) -> bool:
         """True if `old` can be reached from `new`; a commit is its own ancestor."""
         return old in self.ancestors([new])

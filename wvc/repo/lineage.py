@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Engine, ForeignKey, create_engine, delete, ev
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from wvc.errors import Damage, DiskProblem
+from wvc.errors import Damage, DiskProblem, WvcWarning
 from wvc.repo.objects import Attachment, Commit, parse
 from wvc.store.log import Log, State, Transaction
 from wvc.store.packs import Pack
@@ -189,7 +190,11 @@ class Lineage:
             if _applied(connection) == (VERSION, head.repository, head.number, head.hash):
                 return
         with _writing(self._engine) as connection:
+            head = self._log.head()  # whoever held the lock before may have gone further
             applied = _applied(connection)
+            if applied is not None and applied[1] == head.repository and applied[2] > head.number:
+                lost = f"transactions {head.number + 1} to {applied[2]} were in the log and are not any more"
+                warnings.warn(f"{lost}: bring the files back if you can", WvcWarning, stacklevel=2)
             if applied is None or not self._continues(applied, head):
                 Base.metadata.drop_all(connection)
                 Base.metadata.create_all(connection)

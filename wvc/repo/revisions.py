@@ -21,6 +21,8 @@ PREFIXES = ("", "refs/", names.TAGS, names.HEADS, names.REMOTES)
 
 def resolve(repository: Repository, text: str) -> str:
     """The id of the commit that `text` names. Raises UnknownRevision, AmbiguousRevision, NoCommitYet."""
+    if not text:
+        raise UnknownRevision(text)
     match = re.search(r"[~^]|@\{", text)
     base, steps = (text, "") if match is None else (text[: match.start()], text[match.start() :])
     base = base or "HEAD"
@@ -49,14 +51,14 @@ def ref(repository: Repository, text: str) -> str | None:
 
 
 def expand(repository: Repository, patterns: list[str]) -> list[str]:
-    """Revisions and globs over local branches (`*` crosses `/`), globs expanded and sorted by name."""
+    """Revisions and globs over local branches (`*` crosses `/`), globs expanded to full names of branches, sorted."""
     found: list[str] = []
     for pattern in patterns:
         if not GLOB.search(pattern) or "@{" in pattern:
             found.append(pattern)
             continue
-        branches = sorted(names.short(r) for r in repository.refs if r.startswith(names.HEADS))
-        matches = [name for name in branches if fnmatch.fnmatchcase(name, pattern)]
+        branches = sorted(r for r in repository.refs if r.startswith(names.HEADS))
+        matches = [ref for ref in branches if fnmatch.fnmatchcase(names.short(ref), pattern)]
         if not matches:
             raise UnknownRevision(pattern)
         found.extend(matches)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from wvc.errors import MergeProblem
+from wvc.repo import names
 from wvc.repo.graph import Graph
 from wvc.repo.objects import Commit, Manifest
 from wvc.repo.repository import Repository
-from wvc.repo.revisions import expand, resolve
+from wvc.repo.revisions import GLOB, expand, resolve
+from wvc.verbs.context import Context, history
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Field:
-    """candidates: no two with the same weights, by weights id. merges: commits that were taken apart.
+    """head: the commit that the merge begins at; the branch must still be there at its end.
 
+    candidates: no two with the same weights, by weights id. contexts: what each has seen, the nearest first.
+    merges: commit -> its ingredients, for those that were taken apart.
     forward: the commit to fast-forward to, where nothing needs blending.
     """
 
+    head: Commit
     candidates: tuple[Candidate, ...]
-    merges: tuple[str, ...]
+    contexts: tuple[list[Context], ...]
+    merges: Mapping[str, list[str]]
     forward: Commit | None
 
 
@@ -44,7 +50,7 @@ def gather(
 ) -> Field:
     """The candidates of merging `patterns` into HEAD (design, "HEAD"). Raises MergeProblem, UnknownRevision."""
     head = repository.head()
-    named = {resolve(repository, name): name for name in expand(repository, list(patterns))}
+    named = {resolve(repository, name): names.short(name) for name in expand(repository, list(patterns))}
     others = {id: name for id, name in named.items() if id != head.id}
     graph = Graph(repository)
     if not others:
@@ -52,34 +58,35 @@ def gather(
     if not allow_unrelated and not graph.bases([head.id, *others]):
         raise MergeProblem("the models have no common ancestor", "--allow-unrelated averages them all the same")
     behind_all = all(graph.is_ancestor(head.id, id) for id in others)
+    wanted = head.id in {resolve(repository, name) for name in patterns if not GLOB.search(name)}
     members = dict(others)
-    if with_head and (head.id in named or not behind_all):
+    if with_head and (wanted or not behind_all):
         members = {head.id: named.get(head.id, "HEAD"), **members}
-    field = _field(repository, members)
-    forward = repository.commit(next(iter(others))) if behind_all and len(others) == 1 else None
-    return replace(field, forward=forward)
+    forward = repository.commit(next(iter(others))) if behind_all and len(others) == 1 and not wanted else None
+    return _field(repository, head, members, forward)
 
 
-def _field(repository: Repository, members: dict[str, str]) -> Field:
+def _field(repository: Repository, head: Commit, members: Mapping[str, str], forward: Commit | None) -> Field:
     found: dict[str, Candidate] = {}
-    merges = []
-    for id, name in members.items():
+    merges = {}
+    for id, name in sorted(members.items()):  # of two commits with the same weights, the smaller id stays
         commit = repository.commit(id)
-        ingredients = _ingredients(commit)
-        if ingredients:
-            merges.append(id)
-        for part in ingredients or [id]:
+        parts = _ingredients(commit)
+        if parts:
+            merges[id] = parts
+        for part in parts or [id]:
             made = repository.commit(part)
-            label = name if part == id else part[:10]
+            label = name if part == id else members.get(part, part[:10])
             found.setdefault(made.weights, Candidate(label, made, repository.manifest(made)))
     candidates = tuple(found[key] for key in sorted(found))
     _check_compatible(candidates)
-    return Field(candidates, tuple(merges), None)
+    contexts = tuple(history(repository, candidate.commit) for candidate in candidates)
+    return Field(head, candidates, contexts, merges, forward)
 
 
 def _ingredients(commit: Commit) -> list[str]:
     """What an even merge was made of: it is extended, not averaged as one. Other commits have none."""
-    if commit.kind != "merge":
+    if commit.kind != "merge" or commit.how.get("strategy") != "linear":
         return []
     parts = [parent for parent in commit.parents if parent.coefficient]
     return [p.commit for p in parts] if all(p.coefficient == Fraction(1, len(parts)) for p in parts) else []
@@ -105,6 +112,5 @@ def _check_specs(first: Candidate, other: Candidate) -> None:
     one, two = first.manifest.spec, other.manifest.spec
     known = [spec.classes for spec in (one, two) if spec is not None and spec.classes is not None]
     if len(set(known)) > 1:
-        raise MergeProblem(
-            f"{first.name} and {other.name} have different classes", "only models of one task can be merged"
-        )
+        hint = "leave HEAD out with --no-head" if "HEAD" in (first.name, other.name) else "merge models of one task"
+        raise MergeProblem(f"{first.name} and {other.name} have different classes", hint)

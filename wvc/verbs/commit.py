@@ -15,6 +15,7 @@ from wvc.repo.repository import Repository
 
 def commit_weights(repository: Repository, path: Path, message: str, progress: Progress = SILENT) -> Commit:
     """Record the weights in a safetensors file as the child of HEAD. Raises BadFile, ModelProblem, RefMoved."""
+    repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
     head = repository.head()
     before = repository.manifest(head)
     with files.Source(path) as source:

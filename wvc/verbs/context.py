@@ -1,8 +1,8 @@
-"""What a model was trained on: which task, which domains it has not seen, which images validate it."""
+"""What a model has seen: which tasks, which of their domains, which images are left to validate it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from wvc.repo.repository import Repository
 class Context:
     """task, fingerprint, object: name, data and description of the task.
 
-    test: domains of which no ingredient has seen an image.
-    trial: the 80/20 split that all ingredients share; None where they do not, and no image of a domain that was
+    test: domains of which the model has not seen an image.
+    trial: the 80/20 split that it was trained on; None where there were several, and no image of a domain that was
     trained on is safe to validate on. limit: images per domain of a smoke run, None for all.
     """
 
@@ -41,34 +41,36 @@ class Context:
         return {"task": task, "test_domains": list(self.test), "trial": self.trial, "limit": self.limit}
 
 
-def context_of(repository: Repository, commit: Commit, name: str | None = None) -> Context | None:
-    """The context of a commit: its own, else that of what it was made from. None if it never saw a task.
+def history(repository: Repository, commit: Commit) -> list[Context]:
+    """What a commit and all that its weights were made from say of themselves, the nearest first."""
+    found, seen = [], {commit.id}
+    todo = [commit]
+    for current in todo:  # grows as it is walked: breadth first
+        context = Context.read(current.how)
+        found += [] if context is None else [context]
+        parents = [p for p in current.parents if p.coefficient] or list(current.parents[:1])
+        fresh = [p.commit for p in parents if p.commit not in seen]
+        seen.update(fresh)
+        todo += map(repository.commit, fresh)
+    return found
 
-    name: of the task that matters, or None for whatever comes first.
-    """
-    known: dict[str, Context | None] = {}
-    todo = [commit.id]
-    while todo:
-        current = repository.commit(todo[-1])
-        own = Context.read(current.how)
-        parents = [p.commit for p in current.parents if p.coefficient] or [p.commit for p in current.parents[:1]]
-        unknown = [id for id in parents if id not in known]
-        if own is not None and name in (None, own.task):
-            known[todo.pop()] = own
-        elif unknown:
-            todo += unknown
-        else:
-            found = [context for context in (known[id] for id in parents) if context is not None]
-            known[todo.pop()] = common(found)
-    return known[commit.id]
+
+def of_task(contexts: Iterable[Context], fingerprint: str) -> Context | None:
+    """All that is said of one task, together; None if nothing is."""
+    return common([context for context in contexts if context.fingerprint == fingerprint])
 
 
 def common(contexts: Sequence[Context]) -> Context | None:
-    """The context of an average of models with these; None where they are of different tasks, or there are none."""
+    """What holds for a model that has seen all of this; None where the tasks differ, or there is none."""
     if len({context.fingerprint for context in contexts}) != 1:
         return None
-    first, *others = contexts
-    test = tuple(domain for domain in first.test if all(domain in other.test for other in others))
+    first = contexts[0]
+    test = tuple(domain for domain in first.test if all(domain in context.test for context in contexts))
     same = len({(context.trial, context.limit) for context in contexts}) == 1
     trial, limit = (first.trial, first.limit) if same else (None, None)
     return Context(first.task, first.fingerprint, first.object, test, trial, limit)
+
+
+def is_of_other_data(contexts: Iterable[Context], name: str, fingerprint: str) -> bool:
+    """True if a task of this name was seen with other data: what was trained on can then no longer be told."""
+    return any(context.task == name and context.fingerprint != fingerprint for context in contexts)

@@ -76,7 +76,7 @@ def _make(repository: Repository, step: Step, facts: Cook, progress: Progress) -
             raise RecipeProblem(f"branch {step.branch!r} was moved meanwhile", "cook again when nobody else does")
     else:
         chosen = judge.Options(**options, message=message, cook=facts, fast_forward=False)
-        merge.merge(repository, list(step.models), chosen, progress)
+        merge.merge(repository, [names.branch(model) for model in step.models], chosen, progress)
 
 
 def _training(options: dict[str, Any]) -> plan.Options:

@@ -10,7 +10,7 @@ import torch
 
 from wvc.errors import TaskProblem, TrainingProblem
 from wvc.learning.pixels import Pixels
-from wvc.learning.seeds import split
+from wvc.learning.seeds import HOLDOUT, split
 from wvc.progress import SILENT, Progress
 from wvc.tasks import Task
 
@@ -53,6 +53,16 @@ class Data:
     def seen(self) -> list[str]:
         """The domains that are trained on, in index order."""
         return [domain for domain in self.task.domains if domain not in self.test]
+
+    def check_validation(self) -> None:
+        """Raises TaskProblem where a domain that is trained on has no image to validate on."""
+        for domain in self.seen:
+            n = len(self.task.labels[self.task.domains.index(domain)])
+            if n < HOLDOUT:
+                raise TaskProblem(
+                    f"domain {domain!r} has {n} images: too few to keep one for validation",
+                    f"it takes {HOLDOUT}; hold the domain out with --test-domain, or add images",
+                )
 
     def training(self) -> list[Pixels]:
         return [self.of(domain, "in") for domain in self.seen]

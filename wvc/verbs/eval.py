@@ -13,8 +13,10 @@ from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
 from wvc.repo.scores import Score
 from wvc.verbs import scoring, task
-from wvc.verbs.context import Context, context_of
+from wvc.verbs.context import Context, history, is_of_other_data, of_task
 from wvc.verbs.data import NONE, Data, device_named
+
+CHANGED = "restore them, or add the new ones under another name"
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,30 @@ def evaluate(repository: Repository, revision: str, options: Options, progress: 
     """The scores of a commit, from the repository where known. Raises TaskProblem, ModelProblem, UsageError."""
     commit = repository.commit(resolve(repository, revision))
     manifest = repository.manifest(commit)
-    context = context_of(repository, commit, options.task)
-    name = options.task or (context.task if context else None)
+    contexts = history(repository, commit)
+    name = options.task or (contexts[0].task if contexts else None)
     if name is None:
         raise UsageError("which task?", "name it with --task")
     loaded = task.load(repository, name, progress)
-    if context is not None and context.fingerprint != loaded.task.fingerprint:
-        context = None
+    if is_of_other_data(contexts, name, loaded.task.fingerprint):
+        raise TaskProblem(f"the model was trained on other data of task {name!r}", CHANGED)
+    context = of_task(contexts, loaded.task.fingerprint)
     data = _data(manifest, loaded, context, options, progress)
-    seen = set(data.seen) if context is not None else set()
+    seen = set(loaded.task.domains) - set(context.test) if context is not None else set()
     chosen = options.domains or (data.test if context and context.trial is None else loaded.task.domains)
     if context is not None and context.trial is None and seen & set(chosen):
         raise UsageError(
-            "the model was averaged from runs on different splits: every image of the domains it saw was trained on",
-            f"measure the domains held out: {', '.join(data.test) or 'there are none'}",
+            "the model has seen several splits: every image of the domains it was trained on may be known to it",
+            f"measure the domains held out: {', '.join(context.test) or 'there are none'}",
         )
     device = device_named(options.device)
     scores, new = [], []
     for split, domains in _splits(loaded.task.domains, chosen, options.split, seen).items():
         circumstances = scoring.circumstances(manifest, data, split, device, options.precision)
         pixels = {domain: (lambda d=domain, s=split: data.of(d, s)) for domain in domains}
-        score, measured = scoring.known_or_measured(repository, manifest, circumstances, pixels, progress)
+        score, measured = scoring.known_or_measured(
+            repository, manifest, circumstances, pixels, device=device, progress=progress
+        )
         scores.append(score)
         new += [score] if measured else []
     if options.record and new:

@@ -22,6 +22,7 @@ from wvc.repo.repository import Repository, create
 from wvc.store.durable import disk, sync_folder
 from wvc.store.log import Draft
 from wvc.verbs.import_ import Foundation, import_weights
+from wvc.verbs.versions import versions
 
 
 def init(path: Path, foundation: Foundation, branch: str = "main", progress: Progress = SILENT) -> Repository:
@@ -60,7 +61,7 @@ def _begin(repository: Repository, foundation: Foundation, progress: Progress) -
     spec = architectures.describe(foundation.architecture)
     tensors, classes = architectures.pretrained(foundation.architecture)
     spec = replace(spec, classes=classes, outputs=len(classes), image_size=foundation.image_size)
-    how = {"kind": "create", "weights": "pretrained"}
+    how: dict[str, object] = {"kind": "create", "weights": "pretrained", "versions": versions()}
     return _create(repository, repository.branch, spec, tensors, how, progress)
 
 
@@ -77,7 +78,7 @@ def create_random(
     """
     assert foundation.architecture is not None and foundation.random is not None
     spec = replace(architectures.describe(foundation.architecture), image_size=foundation.image_size)
-    how: dict[str, object] = {"kind": "create", "weights": "random", "seed": foundation.random}
+    how: dict[str, object] = {"kind": "create", "weights": "random", "seed": foundation.random, "versions": versions()}
     if cook is not None:
         how["cook"] = dict(cook)
     return _create(repository, ref, spec, _random(spec, foundation.random), how, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from wvc.errors import MergeProblem
 from wvc.learning import selection
 from wvc.learning.counts import Counts, Metric
 from wvc.learning.network import Network
+from wvc.learning.pixels import Pixels
 from wvc.learning.selection import Selection, Tie, Verdict
 from wvc.progress import Progress
 from wvc.repo import scores
@@ -23,7 +25,7 @@ from wvc.repo.scores import Score
 from wvc.strategies.linear import Mean
 from wvc.verbs import scoring, task
 from wvc.verbs.candidates import Candidate, Field
-from wvc.verbs.context import Context, context_of
+from wvc.verbs.context import Context, is_of_other_data, of_task
 from wvc.verbs.data import NONE, Data, device_named
 from wvc.weights import Weights
 
@@ -113,12 +115,19 @@ class Judge:
     progress: Progress
     new: list[Attachment] = field(default_factory=list)
 
+    @cached_property
+    def validation(self) -> dict[str, Pixels]:
+        """The images that decide, which stay on a GPU from one candidate to the next."""
+        return self.data.validation()
+
     def score(self, candidate: Candidate) -> Score:
         """Of one candidate on the validation images, measured only if nobody has before; then it is kept in `new`."""
         manifest = candidate.manifest
         wanted = scoring.circumstances(manifest, self.data, "val", self.device, self.options.precision)
-        domains = {name: (lambda name=name: self.data.of(name, "val")) for name in self.data.seen}
-        score, measured = scoring.known_or_measured(self.repository, manifest, wanted, domains, self.progress)
+        domains = {name: (lambda name=name: self.validation[name]) for name in self.data.seen}
+        score, measured = scoring.known_or_measured(
+            self.repository, manifest, wanted, domains, device=self.device, progress=self.progress
+        )
         if measured:
             self.new.append(score.attachment(candidate.commit.id))
         return score
@@ -133,7 +142,7 @@ class Judge:
             return known
         assert manifest.spec is not None
         network = Network.of(architectures.load(manifest.spec, merged), manifest.spec)
-        return scoring.score(network, wanted, self.data.validation(), self.progress)
+        return scoring.score(network, wanted, self.validation, device=self.device, progress=self.progress)
 
     def greedy(self) -> Outcome:
         """The average of the best candidate and of those that do not make it worse, best first."""
@@ -154,7 +163,6 @@ class _Averages:
         self._judge = judge
         self._means: dict[tuple[str, ...], Mean] = {}
         self.counts: dict[tuple[str, ...], Counts] = {}
-        self._validation = judge.data.validation()
 
     def evaluate(self, people: Sequence[Candidate], bar: Fraction) -> Verdict:
         """The score of the average of `people`, or a bound below `bar` once it can no longer be accepted."""
@@ -164,10 +172,10 @@ class _Averages:
         network = Network.of(architectures.load(spec, self.of(people)), spec)
         counts = scoring.count(
             network,
-            self._validation,
-            str(self._judge.device),
+            self._judge.validation,
+            self._judge.device,
             options.precision,
-            keep_going=lambda c: selection.can_still_win(c, bar, metric=options.metric, tie=options.tie),
+            keep_going=lambda counts: selection.can_still_win(counts(), bar, metric=options.metric, tie=options.tie),
             progress=self._judge.progress,
         )
         self.counts[_key(people)] = counts
@@ -227,22 +235,26 @@ def is_kept(tensor: Tensor, buffers: str) -> bool:
 
 def judge_of(repository: Repository, field: Field, options: Options, progress: Progress) -> Judge | None:
     """None where there is no task to validate on, and none is asked for. Raises MergeProblem, TaskProblem."""
-    contexts = contexts_of(repository, field)
-    names = {context.task if context else None for context in contexts}
-    name = options.task or (names.pop() if len(names) == 1 else None)
+    nearest = {found[0].task if found else None for found in field.contexts}
+    name = options.task or (nearest.pop() if len(nearest) == 1 else None)
     if name is None or (options.task is None and options.select != "greedy"):
         return None
     loaded = task.load(repository, name, progress)
-    same = [context for context in contexts if context and context.fingerprint == loaded.task.fingerprint]
+    fingerprint = loaded.task.fingerprint
+    if any(is_of_other_data(found, name, fingerprint) for found in field.contexts):
+        raise MergeProblem(
+            f"a candidate was trained on other data of task {name!r}", "restore them to validate on them"
+        )
+    same = [known for found in field.contexts if (known := of_task(found, fingerprint)) is not None]
     if len({(context.trial, context.test, context.limit) for context in same}) > 1:
         raise MergeProblem(
             "the candidates were trained on different splits or with different test domains",
             "one's validation images are another's training images: --select all without --task merges them unseen",
         )
-    known = same[0] if same else Context(loaded.task.name, loaded.task.fingerprint, loaded.id, (), 0, None)
+    known = same[0] if same else Context(name, fingerprint, loaded.id, (), 0, None)
     trial = known.trial
     if trial is None:
-        raise MergeProblem("the candidates were averaged from different splits", "no image is left to validate on")
+        raise MergeProblem("a candidate has seen different splits", "no image is left to validate on")
     if options.test_domains is not None:
         wanted = () if options.test_domains == (NONE,) else options.test_domains
         if same and set(wanted) != set(known.test):
@@ -258,8 +270,3 @@ def judge_of(repository: Repository, field: Field, options: Options, progress: P
     scoring.check_fits(specs[0], data)
     how = {**replace(known, test=data.test).json(), "image_size": data.size}
     return Judge(repository, field, data, how, options, device_named(options.device), progress)
-
-
-def contexts_of(repository: Repository, field: Field) -> list[Context | None]:
-    """What each candidate was trained on."""
-    return [context_of(repository, candidate.commit) for candidate in field.candidates]

@@ -20,8 +20,8 @@ from wvc.store.header import size_of
 from wvc.store.log import Move
 from wvc.verbs import candidates
 from wvc.verbs.candidates import Candidate, Field
-from wvc.verbs.context import Context, common
-from wvc.verbs.judge import Judge, Options, Outcome, Row, contexts_of, is_kept, judge_of
+from wvc.verbs.context import Context, common, of_task
+from wvc.verbs.judge import Judge, Options, Outcome, Row, is_kept, judge_of
 from wvc.verbs.versions import versions
 from wvc.weights import Weights
 
@@ -48,12 +48,13 @@ class Merged:
 
 def merge(repository: Repository, patterns: Sequence[str], options: Options, progress: Progress = SILENT) -> Merged:
     """Blend `patterns` into HEAD and commit. Raises MergeProblem, TaskProblem, UnknownRevision, RefMoved."""
+    repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
     strategy_named(options.strategy)  # an unknown one is refused before any work
     field = candidates.gather(
         repository, patterns, with_head=options.with_head, allow_unrelated=options.allow_unrelated
     )
     if field.forward is not None and options.fast_forward:
-        return _forward(repository, field.forward, options)
+        return _forward(repository, field.head, field.forward, options)
     judge = judge_of(repository, field, options, progress)
     select = options.select or ("greedy" if options.task else "all")
     if select not in ("all", "greedy"):
@@ -71,10 +72,11 @@ def merge(repository: Repository, patterns: Sequence[str], options: Options, pro
     return Merged(commit, False, outcome.rows, options.metric, notes)
 
 
-def _forward(repository: Repository, commit: Commit, options: Options) -> Merged:
+def _forward(repository: Repository, head: Commit, commit: Commit, options: Options) -> Merged:
     if not options.dry_run:
-        old = repository.refs[repository.branch]
-        repository.record(None, [Move(repository.branch, old, commit.id)], f"merge: fast-forward to {commit.id[:12]}")
+        repository.record(
+            None, [Move(repository.branch, head.id, commit.id)], f"merge: fast-forward to {commit.id[:12]}"
+        )
     return Merged(commit, True, (), options.metric, ())
 
 
@@ -104,11 +106,11 @@ def _record(
     progress: Progress,
 ) -> Commit:
     """Average once more, in the order of weights ids, so that the same models give the same bits; then commit."""
-    head = repository.head()
+    head = field.head
     ordered = sorted(outcome.kept, key=lambda c: c.key)
     blend = strategy_named(options.strategy)
     merged = _final(repository, blend, ordered, outcome.kept[0], options.buffers)
-    how = _how(outcome, options, judge, common([c for c in contexts_of(repository, field) if c is not None]))
+    how = _how(outcome, options, judge, _context(field))
     before = outcome.kept[0].manifest
     progress.start("averaging", sum(size_of(t.dtype, t.shape) for t in before.tensors), "B")
     with repository.batch([t.shape for t in before.tensors], commits.room(before, how) + len(dumps(how))) as batch:
@@ -154,7 +156,18 @@ def _parents(head: Commit, ordered: Sequence[Candidate], field: Field) -> list[P
     shares = {c.commit.id: share for c in ordered}
     parents = [Parent(head.id, shares.pop(head.id, Fraction(0)))]
     parents += [Parent(id, coefficient) for id, coefficient in shares.items()]
-    return parents + [Parent(id, Fraction(0)) for id in field.merges if id != head.id]
+    kept = {c.commit.id for c in ordered}
+    apart = [id for id, parts in field.merges.items() if id != head.id and kept & set(parts)]
+    return parents + [Parent(id, Fraction(0)) for id in apart]
+
+
+def _context(field: Field) -> Context | None:
+    """What all candidates have seen of the one task that they saw last; None where that is not one."""
+    last = {found[0].fingerprint for found in field.contexts if found}
+    if len(last) != 1:
+        return None
+    fingerprint = last.pop()
+    return common([known for found in field.contexts if (known := of_task(found, fingerprint)) is not None])
 
 
 def _how(outcome: Outcome, options: Options, judge: Judge | None, context: Context | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from wvc.repo import revisions
 from wvc.repo.objects import Commit, ModelSpec
 from wvc.repo.repository import Repository
 from wvc.verbs import probe, starts, task
-from wvc.verbs.context import Context
+from wvc.verbs.context import Context, history, of_task
 from wvc.verbs.data import NONE, TRANSFORM, Data, device_named
 
 Plan = dict[str, Any]
@@ -74,11 +74,14 @@ def make(repository: Repository, options: Options, progress: Progress) -> tuple[
         repository, head, loaded.task, fresh=options.head == "fresh", keep=options.head == "keep", foundation=base
     )
     size = _image_size(repository, manifest.spec, start, loaded.task.own_size, options.image_size)
-    test, trial = _test_domains(head, loaded, options), _trial(head, loaded, options)
+    context = of_task(history(repository, head), loaded.task.fingerprint)
+    test, trial = _test_domains(options, context), _trial(options, context)
     data = Data.cut(loaded.task, size, test, trial, options.limit, progress)
+    _check_seen(context, data)
+    data.check_validation()
     if manifest.spec.channels != loaded.task.channels:
         raise ModelProblem(f"the model wants {manifest.spec.channels} channels, the task has {loaded.task.channels}")
-    settings = _settings(options, start, data)
+    settings = _settings(options, start, data, device)
     how = _what(loaded, data)
     made = None
     if start.head == "probe":
@@ -143,21 +146,36 @@ def _task_name(head: Commit, options: Options) -> str:
     raise UsageError("which task?", "name it with --task")
 
 
-def _test_domains(head: Commit, loaded: task.Loaded, options: Options) -> tuple[str, ...]:
-    """Those given; else HEAD's, if it knows the same task."""
-    known = Context.read(head.how)
+def _test_domains(options: Options, context: Context | None) -> tuple[str, ...]:
+    """Those given; else those that HEAD has not seen of the same task."""
     wanted = options.test_domains
-    if wanted is None and known is not None and known.fingerprint == loaded.task.fingerprint:
-        wanted = known.test
-    return () if wanted is None or wanted == (NONE,) else wanted
+    if wanted is None:
+        return context.test if context is not None else ()
+    return () if wanted == (NONE,) else wanted
 
 
-def _trial(head: Commit, loaded: task.Loaded, options: Options) -> int:
-    """The one given; else HEAD's on the same task, whose training images must not become validation images."""
-    known = Context.read(head.how)
-    if options.trial is None and known is not None and known.fingerprint == loaded.task.fingerprint:
-        return known.trial or 0
-    return options.trial or 0
+def _trial(options: Options, context: Context | None) -> int:
+    """The one given; else the split that HEAD was trained on."""
+    known = context.trial if context is not None else None
+    return options.trial if options.trial is not None else known or 0
+
+
+def _check_seen(context: Context | None, data: Data) -> None:
+    """What HEAD was trained on can neither validate nor test what comes of it. Raises UsageError."""
+    if context is None:
+        return
+    if context.trial != data.trial or context.limit != data.limit:
+        split = "several splits" if context.trial is None else f"split {context.trial}"
+        limit = "" if context.limit is None else f" of {context.limit} images a domain"
+        raise UsageError(
+            f"HEAD was trained on {split}{limit} of this task, so other validation images are known to it",
+            "go on with the same split and limit, or begin at a commit that has not seen the task",
+        )
+    known = [domain for domain in data.test if domain not in context.test]
+    if known:
+        raise UsageError(
+            f"HEAD was trained on images of {known[0]!r}", "begin at a commit that has not seen that domain"
+        )
 
 
 def _image_size(
@@ -168,11 +186,12 @@ def _image_size(
         fixed = spec.image_size
     else:
         founded = repository.manifest(start.foundation).spec
-        fixed = founded.image_size if founded else None
+        # A foundation that was trained here has the size of its own data, which nobody asked for.
+        fixed = founded.image_size if founded and start.foundation.kind in ("import", "create") else None
     return architectures.image_size(replace(spec, image_size=wanted or fixed), own)
 
 
-def _settings(options: Options, start: starts.Start, data: Data) -> Settings:
+def _settings(options: Options, start: starts.Start, data: Data, device: torch.device) -> Settings:
     """Explicit options beat drawn hyperparameters, which beat the defaults."""
     drawn = hparams.draw(options.hparams_seed or 0, data.trial, options.space)
     given = {
@@ -194,6 +213,7 @@ def _settings(options: Options, start: starts.Start, data: Data) -> Settings:
         seed=seed if options.seed is None else options.seed,
         precision="bf16" if options.precision == "bf16" else "fp32",
         augmentation=data.task.augmentation,
+        deterministic=device.type == "cpu",
         freeze_statistics=not start.live,
         **values,
     )

@@ -21,6 +21,7 @@ from wvc.repo.objects import Commit, Manifest, ModelSpec, Parent
 from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps
 from wvc.verbs.data import TRANSFORM, Data
+from wvc.verbs.versions import versions
 
 SEED = 0  # of the head's first weights and of the batches, as in the papers' code (design, Probes)
 
@@ -71,7 +72,10 @@ def ensure(
     facts = {
         **how,
         "kind": "train",
-        "probe": form.json(),
+        "probe": {**form.json(), "seed": SEED},
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
         "history": list(result.history),
         "best": {"step": result.step, "score": str(result.score)},
     }

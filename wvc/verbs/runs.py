@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from wvc.errors import TrainingProblem
+from wvc.errors import TrainingProblem, WvcWarning
 from wvc.learning.state import State
 from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps, loads
@@ -39,7 +40,10 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else may go on with this run meanwhile. Raises TrainingProblem if somebody does."""
-        fd = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise TrainingProblem(f"run {self.id} was finished by another process", "look at `wvc log`") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -73,6 +77,7 @@ class Run:
                 facts = json.loads(file.metadata()["facts"])
                 return State.read({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            warnings.warn(f"the state of run {self.id} is damaged: it begins anew", WvcWarning, stacklevel=2)
             return None
 
     def remove(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from wvc import architectures
 from wvc.errors import ModelProblem, TaskProblem
 from wvc.learning.counts import Counts
-from wvc.learning.evaluate import measure
+from wvc.learning.evaluate import KeepGoing, measure
 from wvc.learning.network import Network, Precision
 from wvc.learning.pixels import Pixels
 from wvc.progress import SILENT, Progress
@@ -42,28 +42,34 @@ def circumstances(manifest: Manifest, data: Data, split: str, device: torch.devi
     )
 
 
-def score(network: Network, wanted: Circumstances, domains: Mapping[str, Pixels], progress: Progress = SILENT) -> Score:
+def score(
+    network: Network,
+    wanted: Circumstances,
+    domains: Mapping[str, Pixels],
+    *,
+    device: torch.device,
+    progress: Progress = SILENT,
+) -> Score:
     """Measure all of `domains`. Raises TaskProblem where one has no images."""
     for name, pixels in domains.items():
         if not len(pixels):
             raise TaskProblem(f"domain {name!r} has no images in this split", "it takes 5 images to validate on one")
-    counts = count(network, domains, wanted.device, wanted.precision, progress=progress)
+    counts = count(network, domains, device, wanted.precision, progress=progress)
     return Score(wanted, {name: (c.right, c.total) for name, c in counts.domains.items()})
 
 
 def count(
     network: Network,
     domains: Mapping[str, Pixels],
-    device: str,
+    device: torch.device,
     precision: str,
     *,
-    keep_going: Callable[[Counts], bool] | None = None,
+    keep_going: KeepGoing | None = None,
     progress: Progress = SILENT,
 ) -> Counts:
     """How many images of each domain are right."""
     chosen: Precision = "bf16" if precision == "bf16" else "fp32"
-    place = torch.device(device)
-    return measure(network, domains, device=place, precision=chosen, keep_going=keep_going, progress=progress)
+    return measure(network, domains, device=device, precision=chosen, keep_going=keep_going, progress=progress)
 
 
 def known_or_measured(
@@ -71,6 +77,8 @@ def known_or_measured(
     manifest: Manifest,
     wanted: Circumstances,
     domains: Mapping[str, Callable[[], Pixels]],
+    *,
+    device: torch.device,
     progress: Progress = SILENT,
 ) -> tuple[Score, bool]:
     """The score that somebody recorded under these very circumstances, or a new one; True if it is new."""
@@ -78,7 +86,8 @@ def known_or_measured(
     if found is not None:
         return found, False
     network = network_of(repository, manifest)
-    return score(network, wanted, {name: get() for name, get in domains.items()}, progress), True
+    pixels = {name: get() for name, get in domains.items()}
+    return score(network, wanted, pixels, device=device, progress=progress), True
 
 
 def spec_of(manifest: Manifest) -> ModelSpec:

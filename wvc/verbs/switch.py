@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wvc.errors import RefExists, UsageError, WvcError
+from wvc.errors import Damage, RefExists, UsageError, WvcError
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
@@ -31,7 +31,7 @@ def switch(repository: Repository, name: str) -> Switched:
     if name == "-":
         return _go(repository, _before(repository))
     ref = names.branch(name)
-    if ref in repository.refs or ref == repository.branch:
+    if ref in repository.refs or ref == _current(repository):
         return _go(repository, ref)
     remote = [r for r in repository.refs if r.startswith(names.REMOTES) and names.short(r).partition("/")[2] == name]
     if len(remote) > 1:
@@ -52,16 +52,24 @@ def begin(repository: Repository, name: str, start: str = "HEAD") -> Switched:
     return _make(repository, ref, resolve(repository, start), start)
 
 
+def _current(repository: Repository) -> str:
+    """The branch that HEAD names, or the default one where HEAD is damaged, which switching mends."""
+    try:
+        return repository.branch
+    except Damage:
+        return names.branch(repository.log.head().default_branch or "main")
+
+
 def _make(repository: Repository, ref: str, id: str, source: str) -> Switched:
     repository.record(None, [Move(ref, None, id)], f"branch: from {source}")
     return _go(repository, ref, source)
 
 
 def _go(repository: Repository, ref: str, source: str | None = None) -> Switched:
-    previous = repository.branch
+    previous = _current(repository)
     if ref != previous:
         replace(_note(repository), previous.encode("ascii"), repository.folder / "tmp")
-        repository.switch(ref)
+    repository.switch(ref)
     return Switched(ref, previous, source)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from wvc import architectures, weights
-from wvc.errors import Interrupted, RefMoved, UsageError
+from wvc.errors import Diverged, Interrupted, RefMoved, UsageError
 from wvc.learning.network import Network
 from wvc.learning.settings import Result
 from wvc.learning.state import Entry
@@ -19,6 +19,7 @@ from wvc.learning.train import train as learn
 from wvc.progress import SILENT, Progress
 from wvc.repo import commits
 from wvc.repo.files import HEADER
+from wvc.repo.graph import Graph
 from wvc.repo.objects import Attachment, Commit, Manifest, ModelSpec, Parent
 from wvc.repo.repository import Repository
 from wvc.store.canonical import dumps
@@ -48,6 +49,7 @@ def train(
 
     say: is told the values that are used, one line each.
     """
+    repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
     decided, data = plan.make(repository, options, progress)
     for line in plan.summary(decided["how"]):
         say(line)
@@ -74,7 +76,7 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
         done = _done(repository, run)
         if done is not None:
             run.remove()
-            return Trained(done, run.plan["branch"], moved=False)
+            return Trained(*done, moved=done[1] != run.plan["branch"])
         torch.set_num_threads(how["threads"])
         network, spec = _network(repository, how, data)
         try:
@@ -89,6 +91,9 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
                 progress=progress,
                 metrics=lambda entry: _append(metrics, entry),
             )
+        except Diverged:
+            run.remove()
+            raise
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted; what was learnt is saved", f"go on with `wvc commit --resume {run.id}`"
@@ -99,14 +104,20 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
     return trained
 
 
-def _done(repository: Repository, run: runs.Run) -> Commit | None:
-    """The commit of this very run, if the process died after it was recorded."""
-    tip = repository.refs.get(run.plan["branch"])
-    if tip is None or tip == run.plan["parent"]:
-        return None
-    commit = repository.commit(tip)
-    same = all(commit.how.get(name) == value for name, value in run.plan["how"].items())
-    return commit if same and commit.parents and commit.parents[0].commit == run.plan["parent"] else None
+def _done(repository: Repository, run: runs.Run) -> tuple[Commit, str] | None:
+    """The commit of this very run and its branch, if the process died after it was recorded."""
+    branch, parent = run.plan["branch"], run.plan["parent"]
+    graph = Graph(repository)
+    for id in graph.children(parent):
+        commit = repository.commit(id)
+        if any(commit.how.get(name) != value for name, value in run.plan["how"].items()):
+            continue
+        aside = f"{branch}-{id[:8]}"
+        if repository.refs.get(aside) == id:
+            return commit, aside
+        if branch in repository.refs and graph.is_ancestor(id, repository.refs[branch]):
+            return commit, branch
+    return None
 
 
 def _network(repository: Repository, how: Mapping[str, Any], data: Data) -> tuple[Network, ModelSpec]:
@@ -164,7 +175,7 @@ def _scores(network: Network, manifest: Manifest, commit: Commit, data: Data, pr
     for split, domains in parts.items():
         if domains:
             wanted = scoring.circumstances(manifest, data, split, device, "fp32")
-            said.append(scoring.score(network, wanted, domains, progress).attachment(commit.id))
+            said.append(scoring.score(network, wanted, domains, device=device, progress=progress).attachment(commit.id))
     return said
 
 
