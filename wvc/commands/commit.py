@@ -1,5 +1,6 @@
 """Fine-tune and commit."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,9 +9,10 @@ import typer
 
 from wvc import console
 from wvc.errors import UsageError
-from wvc.repo import names
+from wvc.repo import names, scores
 from wvc.repo.objects import Commit
 from wvc.repo.repository import Repository
+from wvc.repo.scores import Score
 
 if TYPE_CHECKING:
     from wvc.verbs.probe import Form
@@ -135,7 +137,8 @@ def command(
             message=message,
         )
         trained = train.train(repository, options, console.progress(), metrics, console.note)
-    console.show(trained.commit, lambda commit: render(commit, names.short(trained.branch)))
+    known = scores.of_commit(repository, trained.commit.id)
+    console.show(trained.commit, lambda commit: render(commit, names.short(trained.branch), known))
     if trained.moved:
         branch = console.safe(names.short(trained.branch))
         console.note(f"[yellow]the branch was moved meanwhile: the result is on {branch}[/]")
@@ -171,10 +174,18 @@ def _form(kind: str, steps: int | None, rate: float | None) -> "Form":
     return replace(form, steps=steps or form.steps, learning_rate=rate or form.learning_rate)
 
 
-def render(commit: Commit, branch: str) -> str:
+def render(commit: Commit, branch: str, known: Sequence[Score] = ()) -> str:
     line = f"\\[{console.safe(branch)}] [yellow]{commit.id[:10]}[/] {console.safe(commit.subject)}"
     if "best" not in commit.how:
         return line
     best = commit.how["best"]
     accuracy = float(Fraction(best["score"]))
-    return f"{line}\nvalidation accuracy {100 * accuracy:.1f} % (mean over domains) at step {best['step']}"
+    held = [
+        f"\n{console.safe(domain)}, held out: {100 * right / total:.1f} % of {total} images"
+        for score in known
+        if score.circumstances.split == "all"
+        for domain, (right, total) in score.domains.items()
+    ]
+    return (
+        f"{line}\nvalidation accuracy {100 * accuracy:.1f} % (mean over domains) at step {best['step']}{''.join(held)}"
+    )
