@@ -21,7 +21,8 @@ from wvc.repo.objects import Attachment, Commit, Manifest, ModelSpec, Parent, Ta
 from wvc.repo.repository import create
 from wvc.repo.scores import Circumstances, Score
 from wvc.store.canonical import dumps
-from wvc.store.log import Draft, Log, Move, State, Transaction
+from wvc.store.log import Log
+from wvc.store.records import Draft, Move, State, Transaction
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

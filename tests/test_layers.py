@@ -59,9 +59,8 @@ def test_no_help_loads_what_is_heavy() -> None:
 
 @pytest.mark.parametrize("command", ["log", "status", "branch", "show", "lineage", "diff HEAD HEAD"])
 def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> None:
-    make = (
-        "from pathlib import Path; from wvc.repo.repository import create; from wvc.store.log import Draft; import sys;"
-    )
+    make = "import sys; from pathlib import Path; from wvc.repo.repository import create; "
+    make += "from wvc.store.records import Draft; "
     make += "create(Path(sys.argv[1]), Draft('init', 'Ada', 0))"
     subprocess.run([sys.executable, "-c", make, str(tmp_path / "zoo")], check=True, cwd=ROOT)
     line = f"-C {tmp_path / 'zoo'} {command}"

@@ -14,8 +14,8 @@ from wvc import weights
 from wvc.errors import CorruptObject, Damage, ModelProblem
 from wvc.repo.objects import Manifest, Tensor
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft
 from wvc.store.packs import Pack
+from wvc.store.records import Draft
 from wvc.weights import DTYPES, Weights
 
 SHAPES = st.lists(st.integers(0, 3), max_size=3)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from wvc.repo.objects import Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft, Move
+from wvc.store.records import Draft, Move
 
 COMMANDS = (
     "--help",

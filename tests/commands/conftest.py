@@ -14,7 +14,7 @@ from wvc import console, main
 from wvc.repo.objects import Attachment, Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import create
 from wvc.repo.scores import Circumstances, Score
-from wvc.store.log import Draft, Move
+from wvc.store.records import Draft, Move
 
 HOSTILE = "[/red]\x1b[31m[bold]\u202etxt\n\x9b2J\\"
 MERGED = {

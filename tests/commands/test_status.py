@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from wvc.repo.repository import create
-from wvc.store.log import Draft
+from wvc.store.records import Draft
 
 from .conftest import HOSTILE, Run, Zoo
 

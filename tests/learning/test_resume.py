@@ -57,16 +57,16 @@ def test_resumed_after_any_step_is_as_never_stopped(world, changes) -> None:
 
 
 class Presses(Silent):
-    """Presses Ctrl-C, once or twice, when so many steps are done."""
+    """Presses Ctrl-C, once or twice, or sends another signal, when so many steps are done."""
 
-    def __init__(self, step: int, times: int = 1) -> None:
-        self.left, self.times = step, times
+    def __init__(self, step: int, times: int = 1, number: signal.Signals = signal.SIGINT) -> None:
+        self.left, self.times, self.number = step, times, number
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self.left -= amount
         if self.left == 0 and amount:
             for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.number)
 
 
 def resumed(world, state: State):
@@ -80,7 +80,8 @@ def resumed(world, state: State):
     )
 
 
-def test_ctrl_c_ends_the_step_saves_and_then_interrupts(world) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_step_saves_and_then_interrupts(world, number: signal.Signals) -> None:
     whole, states = world.states(world.settings)
     saved: list[State] = []
     handler = signal.getsignal(signal.SIGINT)
@@ -93,7 +94,7 @@ def test_ctrl_c_ends_the_step_saves_and_then_interrupts(world) -> None:
             world.settings,
             device=world.device,
             save=saved.append,
-            progress=Presses(6),
+            progress=Presses(6, number=number),
         )
 
     assert saved[-1].step == 6

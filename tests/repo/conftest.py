@@ -13,7 +13,7 @@ import pytest
 from wvc.repo import commits
 from wvc.repo.objects import Attachment, Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft
+from wvc.store.records import Draft
 
 DTYPES = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
 Arrays = Mapping[str, Any]

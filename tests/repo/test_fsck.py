@@ -11,8 +11,8 @@ from wvc.repo.fsck import fsck
 from wvc.repo.objects import Attachment, Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import Repository
 from wvc.store.canonical import dumps
-from wvc.store.log import Move
 from wvc.store.packs import SUFFIX, Pack
+from wvc.store.records import Move
 
 Z = "0" * 64
 

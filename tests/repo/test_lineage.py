@@ -17,7 +17,7 @@ from wvc.repo.graph import Graph
 from wvc.repo.lineage import Lineage
 from wvc.repo.repository import Repository, create
 from wvc.repo.scores import Circumstances, find
-from wvc.store.log import Draft, Move
+from wvc.store.records import Draft, Move
 
 BODY = {
     "weights": "w", "task": "t", "trial": 0, "split": "val", "image_size": 64, "transform": "resize",

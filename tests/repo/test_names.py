@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wvc.errors import BadName
 from wvc.repo import names
-from wvc.store.log import REF
+from wvc.store.records import REF
 
 
 @pytest.mark.parametrize("name", ["main", "run/0", "aux/15-105", "v1.0", "a_b", "0", "x" * 128, "a/b/c/d", "deadbeef"])

@@ -9,7 +9,7 @@ import pytest
 from wvc.errors import AmbiguousRevision, NoCommitYet, UnknownRevision, WvcError
 from wvc.repo import names, revisions
 from wvc.repo.revisions import expand, resolve, span
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 def point(repository, ref: str, id: str | None) -> None:

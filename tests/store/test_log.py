@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from wvc.errors import CorruptLog, DiskProblem, RefMoved, WvcError
 from wvc.store.canonical import digest, dumps, loads
-from wvc.store.log import EVERY, Draft, Log, Move, State
+from wvc.store.log import EVERY, Log
+from wvc.store.records import Draft, Move, State
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 MAIN = "refs/heads/main"
@@ -24,7 +25,8 @@ PACK = "d" * 64 + "." + "0" * 16
 RACE = """
 import sys
 from pathlib import Path
-from wvc.store.log import Draft, Log, Move
+from wvc.store.log import Log
+from wvc.store.records import Draft, Move
 folder, who = Path(sys.argv[1]), sys.argv[2]
 log = Log(folder / "log", folder / "tmp")
 MAIN = "refs/heads/main"

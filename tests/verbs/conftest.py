@@ -6,7 +6,7 @@ import pytest
 
 from wvc.repo import names
 from wvc.repo.repository import Repository
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs import task
 from wvc.verbs.import_ import Foundation
 from wvc.verbs.init import init

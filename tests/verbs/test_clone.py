@@ -10,8 +10,8 @@ from wvc.errors import Damage, UsageError, WvcError
 from wvc.repo import names, scores
 from wvc.repo.fsck import fsck
 from wvc.repo.repository import Repository
-from wvc.store.log import Move
 from wvc.store.packs import Pack
+from wvc.store.records import Move
 from wvc.verbs.clone import clone
 
 from .conftest import World

@@ -11,7 +11,7 @@ from wvc.errors import RecipeProblem
 from wvc.repo import names
 from wvc.repo.fsck import fsck
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft, Move
+from wvc.store.records import Draft, Move
 from wvc.verbs.cook import cook
 from wvc.verbs.table import Figure
 

@@ -11,7 +11,7 @@ from PIL import Image
 from wvc.errors import MergeProblem, RefMoved, TaskProblem, UsageError, WvcWarning
 from wvc.repo import names
 from wvc.repo.repository import Repository
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs import judge, task
 from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.eval import evaluate

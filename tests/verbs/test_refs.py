@@ -9,7 +9,7 @@ import pytest
 from wvc.errors import NoCommitYet, RefExists, UsageError, WvcError
 from wvc.repo.objects import Commit, Manifest
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft, Move
+from wvc.store.records import Draft, Move
 from wvc.verbs import branch, reset, switch, tag
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from wvc.errors import TaskProblem, WvcWarning
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft
+from wvc.store.records import Draft
 from wvc.verbs import task
 
 

@@ -14,7 +14,7 @@ from wvc.learning.seeds import run_seed
 from wvc.repo import names, scores
 from wvc.repo.fsck import fsck
 from wvc.repo.objects import Commit
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs import runs
 from wvc.verbs.load import load
 from wvc.verbs.plan import Options

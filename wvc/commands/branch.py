@@ -14,7 +14,7 @@ from wvc.errors import UsageError
 from wvc.repo import names
 from wvc.repo.graph import Graph
 from wvc.repo.repository import Repository
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 @dataclass(frozen=True)

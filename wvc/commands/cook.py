@@ -13,7 +13,7 @@ from wvc.commands.task.add import pair
 from wvc.errors import NotARepository
 from wvc.repo.config import Config, now
 from wvc.repo.repository import Repository, create
-from wvc.store.log import Draft
+from wvc.store.records import Draft
 
 if TYPE_CHECKING:
     from wvc.verbs.table import Figure, Table

@@ -10,7 +10,7 @@ from wvc import console
 from wvc.commands._words import short
 from wvc.repo import names
 from wvc.repo.repository import Repository
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 def command(

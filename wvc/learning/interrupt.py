@@ -13,13 +13,14 @@ from types import FrameType
 def deferred() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C was pressed, or SIGTERM sent, which interrupts nothing in the block.
 
-    A second one is handled as it would have been outside. Only the main thread of a program that listens to
-    Ctrl-C can wait so; elsewhere nothing changes, and the answer is always no.
+    A second one is handled as it would have been outside. Only the main thread can wait so; elsewhere nothing changes,
+    and the answer is always no. Ctrl-C stays ignored where it was (a job in the background).
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if threading.current_thread() is not threading.main_thread() or not callable(before[signal.SIGINT]):
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from wvc.repo.objects import Attachment, Commit, Manifest, Parent
 from wvc.repo.repository import Repository
 from wvc.store.batch import Batch
 from wvc.store.canonical import dumps
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 LINE = 150  # bytes that a tensor takes in a manifest, name and shape apart
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from wvc.errors import MissingObject
-from wvc.repo.lineage import CommitRow, ParentRow
 from wvc.repo.repository import Repository
+from wvc.repo.schema import CommitRow, ParentRow
 
 FACTS = ("id", "generation", "created", "author", "message", "kind", "weights")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from wvc.repo import names
-from wvc.repo.lineage import MoveRow
 from wvc.repo.repository import Repository
+from wvc.repo.schema import MoveRow
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wvc.errors import BadName
-from wvc.store.log import REF
+from wvc.store.records import REF
 
 HEADS, TAGS, REMOTES, TASKS, PROBES = "refs/heads/", "refs/tags/", "refs/remotes/", "refs/tasks/", "refs/probes/"
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -16,13 +16,15 @@ from sqlalchemy import select
 from wvc.errors import CorruptObject, CorruptPack, Damage, MissingObject, NoCommitYet, RepositoryExists
 from wvc.repo import location, names
 from wvc.repo.config import Config, now
-from wvc.repo.lineage import EntryRow, Lineage
+from wvc.repo.lineage import Lineage
 from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, Tensor, parse
+from wvc.repo.schema import EntryRow
 from wvc.store.batch import Batch
 from wvc.store.durable import disk, replace, sweep, sync_folder
 from wvc.store.header import size_of
-from wvc.store.log import REF, Draft, Log, Move, Transaction
+from wvc.store.log import Log
 from wvc.store.packs import Pack
+from wvc.store.records import REF, Draft, Move, Transaction
 
 FOLDERS = ("packs", "log", "runs", "cache", "tmp")
 LEFT = re.compile(r"\.wvc[.-]\w+")

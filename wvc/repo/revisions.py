@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from wvc.errors import AmbiguousRevision, NoCommitYet, UnknownRevision, WvcError
 from wvc.repo import names
-from wvc.repo.lineage import CommitRow, MoveRow
 from wvc.repo.repository import Repository
+from wvc.repo.schema import CommitRow, MoveRow
 
 STEP = re.compile(r"~(\d{0,9})(?!\d)|\^(\d{0,9})(?!\d)|@\{(\d{1,9})\}")
 ABBREVIATION = re.compile(r"[0-9a-f]{4,64}")

@@ -10,9 +10,9 @@ from fractions import Fraction
 
 from sqlalchemy import Executable, select
 
-from wvc.repo.lineage import AttachmentRow, ScoreRow
 from wvc.repo.objects import Attachment
 from wvc.repo.repository import Repository
+from wvc.repo.schema import AttachmentRow, ScoreRow
 
 # Anybody may write attachments: what is no score is left out.
 NO_SCORE = (KeyError, TypeError, ValueError, ZeroDivisionError)

@@ -8,7 +8,7 @@ from wvc.errors import RefExists, WvcError
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 def create(repository: Repository, name: str, start: str = "HEAD", *, force: bool = False) -> Move:

@@ -16,8 +16,8 @@ from wvc.repo.objects import Commit, parse
 from wvc.repo.repository import Repository, create, is_empty
 from wvc.store.batch import Batch
 from wvc.store.durable import disk
-from wvc.store.log import Draft, Move, State
 from wvc.store.packs import Pack
+from wvc.store.records import Draft, Move, State
 
 COPIED = (names.TAGS, names.TASKS, names.PROBES)
 

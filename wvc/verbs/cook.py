@@ -15,7 +15,7 @@ from wvc.recipes import SCHEMA, Recipe, Step
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs import judge, merge, plan, probe, table, task, train
 from wvc.verbs.data import NONE
 from wvc.verbs.import_ import Foundation

@@ -20,7 +20,7 @@ from wvc.repo.location import FOLDER
 from wvc.repo.objects import Commit, Manifest, ModelSpec
 from wvc.repo.repository import Repository, create
 from wvc.store.durable import disk, sync_folder
-from wvc.store.log import Draft
+from wvc.store.records import Draft
 from wvc.verbs.import_ import Foundation, import_weights
 from wvc.verbs.versions import versions
 

@@ -17,7 +17,7 @@ from wvc.repo.objects import Commit, Manifest, Parent
 from wvc.repo.repository import Repository
 from wvc.store.canonical import dumps
 from wvc.store.header import size_of
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs import candidates
 from wvc.verbs.candidates import Candidate, Field
 from wvc.verbs.context import Context, common, of_task

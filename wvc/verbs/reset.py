@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 def reset(repository: Repository, revision: str) -> Move:

@@ -10,7 +10,7 @@ from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
 from wvc.store.durable import replace
-from wvc.store.log import Move
+from wvc.store.records import Move
 from wvc.verbs.branch import tip
 
 

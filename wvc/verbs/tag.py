@@ -6,7 +6,7 @@ from wvc.errors import RefExists, UnknownRevision
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 def create(repository: Repository, name: str, revision: str = "HEAD", *, force: bool = False) -> Move:

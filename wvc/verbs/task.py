@@ -14,7 +14,7 @@ from wvc.repo import names
 from wvc.repo.objects import TaskDescription
 from wvc.repo.repository import Repository
 from wvc.store.canonical import Json
-from wvc.store.log import Move
+from wvc.store.records import Move
 
 
 @dataclass(frozen=True)

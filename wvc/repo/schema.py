@@ -1,0 +1,97 @@
+"""The tables of lineage.db, as typed models."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class AppliedRow(Base):
+    """How far the projection has come: one row."""
+
+    __tablename__ = "applied"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    repository: Mapped[str]
+    number: Mapped[int]
+    hash: Mapped[str]
+
+
+class PackRow(Base):
+    __tablename__ = "packs"
+    name: Mapped[str] = mapped_column(primary_key=True)
+
+
+class EntryRow(Base):
+    """A pack that holds the object or tensor `id`."""
+
+    __tablename__ = "entries"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    pack: Mapped[str] = mapped_column(ForeignKey("packs.name", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class CommitRow(Base):
+    __tablename__ = "commits"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    created: Mapped[int]
+    author: Mapped[str]
+    message: Mapped[str]
+    kind: Mapped[str]
+    weights: Mapped[str] = mapped_column(index=True)
+    manifest: Mapped[str]
+
+
+class ParentRow(Base):
+    __tablename__ = "parents"
+    commit: Mapped[str] = mapped_column(ForeignKey("commits.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    parent: Mapped[str] = mapped_column(index=True)
+    coefficient: Mapped[str]
+
+
+class AttachmentRow(Base):
+    """A statement about a commit that a transaction has listed."""
+
+    __tablename__ = "attachments"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    body: Mapped[str]
+    number: Mapped[int]
+
+
+class ScoreRow(Base):
+    """One domain's share of a score; `key` names the circumstances under which scores may be compared."""
+
+    __tablename__ = "scores"
+    attachment: Mapped[str] = mapped_column(ForeignKey("attachments.id"), primary_key=True)
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    weights: Mapped[str] = mapped_column(index=True)
+    task: Mapped[str]
+    split: Mapped[str]
+    right: Mapped[int]
+    total: Mapped[int]
+
+
+class RefRow(Base):
+    __tablename__ = "refs"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    target: Mapped[str]
+
+
+class MoveRow(Base):
+    """One line of the reflog."""
+
+    __tablename__ = "moves"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    ref: Mapped[str] = mapped_column(primary_key=True, index=True)
+    old: Mapped[str | None]
+    new: Mapped[str | None]
+    created: Mapped[int]
+    actor: Mapped[str]
+    message: Mapped[str]
