@@ -133,8 +133,8 @@ class Damage(WvcError):
 
     HINT = "run `wvc fsck` to list the damage, then clone or restore from a copy that has it"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, self.HINT)
+    def __init__(self, message: str, hint: str = HINT) -> None:
+        super().__init__(message, hint)
 
 
 class CorruptObject(Damage):

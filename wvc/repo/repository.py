@@ -89,7 +89,7 @@ class Repository:
             raise Damage("HEAD is missing or cannot be read") from None
         ref = text.removeprefix("ref: ")
         if ref == text or not ref.startswith(names.HEADS) or not REF.fullmatch(ref):
-            raise Damage("HEAD does not name a branch")
+            raise Damage("HEAD does not name a branch", "mend it: wvc switch main, or another branch")
         return ref
 
     def on(self, branch: str) -> Self:
