@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -70,6 +71,11 @@ def store(batch: Batch, weights: Mapping[str, torch.Tensor], progress: Progress 
         entries.append(Entry(name, entry.dtype, entry.shape, batch.add(entry.dtype, entry.shape, [_bytes(tensor)])))
         progress.advance(size_of(entry.dtype, entry.shape))
     return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+def id_of(tensor: torch.Tensor) -> str:
+    """The id that a manifest gives the tensor: SHA-256 of its raw little-endian bytes."""
+    return hashlib.sha256(_bytes(tensor.detach().to("cpu").contiguous())).hexdigest()
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

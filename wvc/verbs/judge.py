@@ -27,7 +27,7 @@ from wvc.verbs import scoring, task
 from wvc.verbs.candidates import Candidate, Field
 from wvc.verbs.context import Context, is_of_other_data, of_task
 from wvc.verbs.data import NONE, Data, device_named
-from wvc.weights import Weights
+from wvc.weights import Weights, id_of
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -135,7 +135,7 @@ class Judge:
     def score_of_average(self, manifest: Manifest, merged: Mapping[str, torch.Tensor], outcome: Outcome) -> Score:
         """Of the average that `manifest` will name. What the selection counted holds for the same bits only."""
         wanted = scoring.circumstances(manifest, self.data, "val", self.device, self.options.precision)
-        if outcome.counts is not None and outcome.mean is not None and _same(merged, outcome.mean):
+        if outcome.counts is not None and outcome.mean is not None and _names(manifest, outcome.mean):
             return Score(wanted, {name: (c.right, c.total) for name, c in outcome.counts.domains.items()})
         known = scores.find(self.repository, wanted, self.data.seen)
         if known is not None:
@@ -206,8 +206,9 @@ def _key(people: Sequence[Candidate]) -> tuple[str, ...]:
     return tuple(person.key for person in people)
 
 
-def _same(one: Mapping[str, torch.Tensor], two: Mapping[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], two[name]) for name in one)
+def _names(manifest: Manifest, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """True if the manifest names these very bits."""
+    return all(id_of(tensor) == manifest.by_name[name].id for name, tensor in tensors.items())
 
 
 def _rows(found: Selection[Candidate], counts: Mapping[tuple[str, ...], Counts]) -> tuple[Row, ...]:
