@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from wvc.progress import SILENT, Progress
+from wvc.store.blobs import Blob, Bytes
 from wvc.store.canonical import digest
 from wvc.store.durable import disk
 from wvc.store.packs import MAX_ENTRIES, PackWriter, room
@@ -15,6 +17,8 @@ PER_PACK = MAX_ENTRIES // 2 - 2
 
 # More bytes of JSON objects than this go into a pack of their own, rather than into room kept in front of tensors.
 IN_FRONT = 1 << 20
+
+CHUNK = 8 << 20
 
 
 class Batch:
@@ -50,6 +54,14 @@ class Batch:
         if len(writer) > before and self._known(id, writer):
             writer.forget(id)
         return id
+
+    def store(self, blobs: Sequence[Blob], progress: Progress = SILENT) -> list[str]:
+        """Store tensors and side files, and return their ids in the same order."""
+        ids = []
+        for blob in blobs:
+            ids.append(self.add(blob.dtype, blob.shape, _chunks(blob)))
+            progress.advance(blob.size)
+        return ids
 
     def put(self, data: bytes) -> str:
         """Store a JSON object; return its id."""
@@ -87,3 +99,8 @@ class Batch:
             return False
         self.needs.add(pack)
         return True
+
+
+def _chunks(blob: Blob) -> Iterator[Bytes]:
+    for start in range(0, blob.size, CHUNK):
+        yield blob.read(start, min(start + CHUNK, blob.size))
