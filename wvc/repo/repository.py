@@ -6,7 +6,7 @@ import copy
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
@@ -26,6 +26,7 @@ from wvc.store.log import Log
 from wvc.store.packs import Pack
 from wvc.store.records import REF, Draft, Move, Transaction
 
+CHUNK = 1 << 20
 FOLDERS = ("packs", "log", "runs", "cache", "tmp")
 LEFT = re.compile(r"\.wvc[.-]\w+")
 T = TypeVar("T", Commit, Manifest, Attachment, TaskDescription)
@@ -132,6 +133,16 @@ class Repository:
         if len(data) != size_of(tensor.dtype, tensor.shape):
             raise CorruptObject(tensor.id, f"tensor {tensor.name!r}:")
         return data
+
+    def chunks(self, tensor: Tensor) -> Iterator[memoryview]:
+        """The bytes of `tensor` piece by piece, in order, in little memory.
+
+        They are checked as a whole: what was yielded must not be relied on before the iteration has ended without an
+        error. Raises as `read` does.
+        """
+        data = self.tensor(tensor)
+        for start in range(0, len(data), CHUNK):
+            yield data[start : start + CHUNK]
 
     def packs_with(self, id: str) -> Sequence[str]:
         """Names of the packs that hold `id`."""
