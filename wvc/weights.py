@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from wvc.errors import ModelProblem
 from wvc.progress import SILENT, Progress
+from wvc.repo.commits import bases
 from wvc.repo.objects import Manifest
 from wvc.repo.objects import Tensor as Entry
 from wvc.repo.repository import Repository
 from wvc.store.batch import Batch
+from wvc.store.blobs import Blob, held
 from wvc.store.header import size_of
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -58,19 +61,31 @@ def read(repository: Repository, entry: Entry) -> torch.Tensor:
     return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(entry.shape)
 
 
-def store(batch: Batch, weights: Mapping[str, torch.Tensor], progress: Progress = SILENT) -> tuple[Entry, ...]:
-    """Add all of `weights` to `batch`, one after the other; return what a manifest says of them, sorted by name."""
-    entries = []
+def store(
+    batch: Batch,
+    weights: Mapping[str, torch.Tensor],
+    progress: Progress = SILENT,
+    like: Sequence[Manifest] = (),
+) -> tuple[Entry, ...]:
+    """Add all of `weights` to `batch`; return what a manifest says of them, sorted by name.
+
+    like: models that these weights were made from, the likeliest to resemble them first.
+    """
     # Large tensors have sizes that need no padding behind them; Weights come largest first already.
-    names = sorted(weights, key=lambda n: -weights[n].nbytes) if isinstance(weights, dict) else weights
-    for name in names:
-        tensor = weights[name].detach().to("cpu").contiguous()
-        if tensor.dtype not in NAMES:
-            raise ModelProblem(f"tensor {name!r} is {tensor.dtype}, which safetensors files cannot hold")
-        entry = Entry(name, NAMES[tensor.dtype], tuple(tensor.shape), "")
-        entries.append(Entry(name, entry.dtype, entry.shape, batch.add(entry.dtype, entry.shape, [_bytes(tensor)])))
-        progress.advance(size_of(entry.dtype, entry.shape))
-    return tuple(sorted(entries, key=lambda entry: entry.name))
+    names = sorted(weights, key=lambda n: -weights[n].nbytes) if isinstance(weights, dict) else list(weights)
+    made: list[Entry] = []
+
+    def blobs() -> Iterator[Blob]:
+        for name in names:
+            tensor = weights[name].detach().to("cpu").contiguous()
+            if tensor.dtype not in NAMES:
+                raise ModelProblem(f"tensor {name!r} is {tensor.dtype}, which safetensors files cannot hold")
+            entry = Entry(name, NAMES[tensor.dtype], tuple(tensor.shape), "")
+            made.append(entry)
+            yield replace(held(entry.dtype, entry.shape, _bytes(tensor)), bases=bases(entry, like))
+
+    ids = batch.store(blobs(), progress)
+    return tuple(sorted((replace(e, id=id) for e, id in zip(made, ids, strict=True)), key=lambda e: e.name))
 
 
 def id_of(tensor: torch.Tensor) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from wvc.errors import CorruptObject, CorruptPack, Damage, MissingObject
 from wvc.store.batch import Batch
 from wvc.store.canonical import digest, dumps
 from wvc.store.header import BITS
-from wvc.store.packs import MAX_ENTRIES, SUFFIX, Pack, PackWriter, room
+from wvc.store.pack_writer import PackWriter, room
+from wvc.store.packs import MAX_ENTRIES, SUFFIX, Pack
+from wvc.store.reader import Reader
 
 Tensors = list[tuple[str, tuple[int, ...], bytes]]
 TENSORS: Tensors = [
@@ -51,7 +53,7 @@ def write(folder: Path) -> Callable[..., str]:
         shapes = [shape for _, shape, _ in tensors]
         writer = PackWriter(folder, folder.parent / "tmp", room=room(shapes, 200 * len(objects)))
         for tensor in tensors:
-            writer.add(*tensor[:2], [tensor[2]])
+            writer.write(sha(tensor[2]), *tensor[:2], [tensor[2]])
         for data in objects:
             writer.put(data)
         assert writer.fits()
@@ -117,7 +119,7 @@ def test_any_tensors_and_objects_make_a_pack_that_the_library_opens(tmp_path_fac
     objects = data.draw(st.lists(st.text("ab", max_size=4).map(dumps), max_size=4))
     folder = tmp_path_factory.mktemp("packs")
 
-    with Batch(folder, folder / "tmp", lambda _: None, shapes, 400) as batch:
+    with Batch(folder, folder / "tmp", Reader(folder, lambda _: ()), shapes, 400) as batch:
         ids = [batch.add(d, s, [v]) for d, s, v in zip(dtypes, shapes, values, strict=True)]
         ids += [batch.put(object) for object in objects]
         names = batch.publish()
@@ -209,16 +211,6 @@ def test_a_forged_header_is_damage_and_nothing_else(folder, case):
         Pack(folder, name)
 
 
-def test_an_encoded_entry_is_not_taken_for_a_raw_one(folder):
-    data, id = b"abc", sha(b"abc")
-    codecs = json.dumps({id: {"codec": "zstd"}})
-    fields = {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}
-    name = forge(folder, {"__metadata__": {"wvc": "pack 1", "objects": "0", "codecs": codecs}, id: fields}, data)
-
-    with pytest.raises(CorruptPack, match="encoded"):
-        Pack(folder, name).read(id)
-
-
 def test_an_entry_that_lies_about_its_bytes_is_corrupt(folder):
     id = sha(b"other")
     fields = {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}
@@ -244,10 +236,11 @@ def test_reading_changes_no_file(folder, write):
 
 @pytest.fixture
 def batch(folder: Path) -> Callable[..., Batch]:
-    """Function (find=nothing is known, shapes, objects) that opens a batch."""
+    """Function (packs that are known, shapes, objects) that opens a batch."""
 
-    def make(find: Callable[[str], str | None] = lambda _: None, shapes: Any = ((9,),) * 9, objects: int = 0) -> Batch:
-        return Batch(folder, folder.parent / "tmp", find, shapes, objects)
+    def make(known: Sequence[str] = (), shapes: Any = ((9,),) * 9, objects: int = 0) -> Batch:
+        reader = Reader(folder, lambda id: [name for name in known if id in Pack(folder, name)])
+        return Batch(folder, folder.parent / "tmp", reader, shapes, objects)
 
     return make
 
@@ -261,37 +254,56 @@ def test_equal_bytes_are_stored_once_whatever_their_shape(folder, batch):
     assert Pack(folder, name).ids() == ids[:1]
 
 
-def test_what_a_pack_holds_already_is_left_out_and_relied_on(folder, batch):
-    known = sha(b"known")
-    with batch(lambda id: "other-pack" if id == known else None) as new:
+def test_what_a_pack_holds_already_is_left_out_and_relied_on(folder, batch, write):
+    known = write([("U8", (5,), b"known")], [])
+    with batch([known]) as new:
         new.add("U8", (5,), [b"known"])
         new.add("U8", (3,), [b"new"])
         (name,) = new.publish()
 
     assert Pack(folder, name).ids() == [sha(b"new")]
-    assert new.needs == {name, "other-pack"}
+    assert new.needs == {name, known}
+
+
+def test_what_a_pack_holds_damaged_is_stored_again(folder, batch, write):
+    known = write([("U8", (5,), b"known")], [])
+    path = folder / (known + SUFFIX)
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"N")
+    with batch([known]) as new:
+        new.add("U8", (5,), [b"known"])
+        (name,) = new.publish()
+
+    assert read_all(folder, name) == {sha(b"known"): b"known"}
+    assert new.needs == {name}
 
 
 @pytest.mark.parametrize("sizes", [(1000, 10, 10), (10, 1000, 10), (1000, 1, 500), (500, 1000, 1)])
-def test_a_larger_entry_that_was_dropped_leaves_only_zeros(folder, batch, sizes):
-    known = sha(b"\xff" * sizes[1])
-    with batch(lambda id: "other-pack" if id == known else None) as new:
-        for byte, size in zip(b"\x01\xff\x03", sizes, strict=True):
-            new.add("U8", (size,), [bytes([byte]) * size])
-        (name,) = new.publish()
+def test_an_entry_that_was_given_up_leaves_only_zeros(folder, sizes):
+    def cut_short() -> Iterator[bytes]:
+        yield b"\xff" * sizes[1]
+        raise RuntimeError
+
+    writer = PackWriter(folder, folder.parent / "tmp", room=room([(9,)] * 3, 0))
+    writer.write(sha(b"\x01" * sizes[0]), "U8", (sizes[0],), [b"\x01" * sizes[0]])
+    with pytest.raises(RuntimeError):
+        writer.write("0" * 64, "U8", (sizes[1],), cut_short())
+    writer.write(sha(b"\x03" * sizes[2]), "U8", (sizes[2],), [b"\x03" * sizes[2]])
+    name = writer.publish()
 
     assert b"\xff" not in (folder / (name + SUFFIX)).read_bytes()
     assert set(read_all(folder, name)) == {sha(b"\x01" * sizes[0]), sha(b"\x03" * sizes[2])}
 
 
-def test_only_known_entries_make_no_pack(folder, batch):
-    with batch(lambda _: "other-pack") as new:
+def test_only_known_entries_make_no_pack(folder, batch, write):
+    known = write([("U8", (5,), b"known")], [])
+    with batch([known]) as new:
         new.add("U8", (5,), [b"known"])
         names = new.publish()
 
     assert names == ()
-    assert new.needs == {"other-pack"}
-    assert not list(folder.iterdir())
+    assert new.needs == {known}
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_objects_that_do_not_fit_the_room_get_a_pack_of_their_own(folder, batch):

@@ -8,7 +8,7 @@ from typing import Any
 
 from wvc.errors import BadName
 from wvc.repo.config import now
-from wvc.repo.objects import Attachment, Commit, Manifest, Parent
+from wvc.repo.objects import Attachment, Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import Repository
 from wvc.store.batch import Batch
 from wvc.store.canonical import dumps
@@ -59,6 +59,20 @@ def room(manifest: Manifest, how: Mapping[str, Any]) -> int:
     tensors = sum(LINE + len(t.name.encode()) + 8 * len(t.shape) for t in manifest.tensors)
     spec = len(dumps(manifest.spec.json())) if manifest.spec else 0
     return tensors + spec + 2048 + len(dumps(how))
+
+
+def bases(tensor: Tensor, like: Sequence[Manifest]) -> tuple[str, ...]:
+    """Ids of the tensors of the same name, dtype and shape in `like`: what `tensor` may be stored as a difference to."""
+    found = (manifest.by_name.get(tensor.name) for manifest in like)
+    return tuple(dict.fromkeys(t.id for t in found if t and (t.dtype, t.shape) == (tensor.dtype, tensor.shape)))
+
+
+def mentioned(commit: Commit) -> list[str]:
+    """Ids that `how` names besides the parents: the task's description, the commits that a run started from."""
+    task, start = commit.how.get("task"), commit.how.get("start")
+    found = [task.get("object")] if isinstance(task, dict) else []
+    found += [start.get(name) for name in ("featurizer", "foundation", "probe")] if isinstance(start, dict) else []
+    return [id for id in found if isinstance(id, str)]
 
 
 def _text(message: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from wvc.repo.lineage import Lineage
 from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, parse
 from wvc.repo.repository import Repository
 from wvc.store.header import size_of
-from wvc.store.packs import SUFFIX, Pack
+from wvc.store.packs import Pack
+from wvc.store.reader import Reader
+from wvc.store.threads import spread
 
 Object = Commit | Manifest | Attachment | TaskDescription
 
@@ -30,6 +32,14 @@ class Report:
         return {"ok": not self.problems, "problems": self.problems, "checked": dict(self.counts)}
 
 
+@dataclass
+class Contents:
+    """What was found whole. objects: parsed, by id. sizes: raw bytes of everything, by id."""
+
+    objects: dict[str, Object] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
 def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
     """Read everything there is and report what is wrong with it; changes nothing."""
     report = Report()
@@ -39,15 +49,19 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
         report.problems.append(error.message)
         return report
     report.counts["transactions"] = state.number
-    packs = repository.folder / "packs"
-    progress.start("checking", sum(_size(packs / (name + SUFFIX)) for name in state.packs), "B")
-    found: dict[str, int] = {}
-    objects: dict[str, Object] = {}
-    for name in sorted(state.packs):
-        _check_pack(packs, name, found, objects, report)
-        progress.advance(_size(packs / (name + SUFFIX)))
+    packs = _open(repository.folder / "packs", state.packs, report)
+    holders: dict[str, list[str]] = {}
+    for pack in packs:
+        for id in pack.ids():
+            holders.setdefault(id, []).append(pack.name)
+    reader = Reader(repository.folder / "packs", lambda id: holders.get(id, []))
+    contents = Contents()
+    progress.start("checking", sum(pack.stored(id).size for pack in packs for id in pack.ids()), "B")
+    for pack in packs:
+        _check_entries(reader, pack, contents, report, progress)
     progress.stop()
-    _check_links(objects, found, report)
+    objects = contents.objects
+    _check_links(objects, contents.sizes, report)
     _check_refs(repository, objects, report)
     _check_attachments(repository, objects, report)
     if not report.problems:  # what is damaged makes projections differ, and is named already
@@ -55,24 +69,48 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
     return report
 
 
-def _check_pack(packs: Path, name: str, found: dict[str, int], objects: dict[str, Object], report: Report) -> None:
-    try:
-        pack = Pack(packs, name)
-        pack.check_padding()
-    except Damage as error:
-        report.problems.append(error.message)
-        return
-    report.counts["packs"] += 1
-    json_ids = set(pack.objects())
-    for id in pack.ids():
+def _open(packs: Path, names: Iterable[str], report: Report) -> list[Pack]:
+    opened = []
+    for name in sorted(names):
         try:
-            data = pack.read(id)
-            if id in json_ids:
-                objects[id] = parse(bytes(data))
-            found[id] = len(data)
-            report.counts["objects" if id in json_ids else "tensors"] += 1
+            pack = Pack(packs, name)
+            pack.check_padding()
+            opened.append(pack)
         except Damage as error:
-            report.problems.append(f"{error.message} (in pack {name[:12]})")
+            report.problems.append(error.message)
+    report.counts["packs"] = len(opened)
+    return opened
+
+
+def _check_entries(reader: Reader, pack: Pack, contents: Contents, report: Report, progress: Progress) -> None:
+    """Every entry of `pack` must be what its header and its name say."""
+    objects = set(pack.objects())
+    for id in objects:
+        try:
+            contents.objects[id] = parse(bytes(pack.read(id)))
+            contents.sizes[id] = pack.stored(id).raw
+            report.counts["objects"] += 1
+        except Damage as error:
+            report.problems.append(f"{error.message} (in pack {pack.name[:12]})")
+    rest = [id for id in pack.ids() if id not in objects]
+    for id, problem in zip(rest, spread(lambda id: _problem(reader, pack, id), rest), strict=True):
+        if problem is None:
+            contents.sizes[id] = pack.stored(id).raw
+            report.counts["tensors"] += 1
+        else:
+            report.problems.append(f"{problem.message} (in pack {pack.name[:12]})")
+        progress.advance(pack.stored(id).size)
+
+
+def _problem(reader: Reader, pack: Pack, id: str) -> Damage | None:
+    """What is wrong with entry `id` of `pack`, which is coded or raw."""
+    try:
+        pack.check(id)
+        if pack.stored(id).codec != "raw":
+            next(reader.ways(pack, id)).checked()
+    except Damage as error:
+        return error
+    return None
 
 
 def _check_links(objects: dict[str, Object], found: dict[str, int], report: Report) -> None:
@@ -141,7 +179,3 @@ def _check_lineage(repository: Repository, report: Report) -> None:
         fresh = Lineage(Path(folder) / "lineage.db", repository.folder / "packs", repository.log)
         if fresh.dump() != repository.lineage.dump():
             report.problems.append("lineage.db differs from what packs and log say: delete it, it will be made again")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -19,24 +19,27 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, insert,
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from wvc.errors import Damage, DiskProblem, WvcWarning
-from wvc.repo.objects import Attachment, Commit, parse
+from wvc.repo.objects import Attachment, Commit, Manifest, parse
 from wvc.repo.schema import (
     AppliedRow,
     AttachmentRow,
     Base,
     CommitRow,
     EntryRow,
+    LayoutRow,
+    ManifestRow,
     MoveRow,
     PackRow,
     ParentRow,
     RefRow,
     ScoreRow,
 )
+from wvc.store.canonical import digest
 from wvc.store.log import Log
 from wvc.store.packs import Pack
 from wvc.store.records import State, Transaction
 
-VERSION = 1
+VERSION = 2
 PRAGMAS = (
     "journal_mode=TRUNCATE",
     "synchronous=EXTRA",
@@ -196,12 +199,21 @@ def _add_pack(connection: Connection, packs: Path, name: str) -> None:
         pack = Pack(packs, name)
     except Damage:
         return
-    _insert(connection, EntryRow, ({"id": id, "pack": name} for id in pack.ids()))
+    objects = set(pack.objects())
+    _insert(connection, EntryRow, ({**_entry(pack, id), "object": id in objects} for id in pack.ids()))
     for id in pack.objects():
         with contextlib.suppress(Damage):
             item = parse(bytes(pack.read(id)))
             if isinstance(item, Commit):
                 _add_commit(connection, item)
+            elif isinstance(item, Manifest):
+                _add_manifest(connection, item)
+
+
+def _entry(pack: Pack, id: str) -> Mapping[str, Any]:
+    stored = pack.stored(id)
+    sizes = {"stored": stored.size, "raw": stored.raw, "depth": stored.depth, "base": stored.base}
+    return {"id": id, "pack": pack.name, **sizes}
 
 
 def _add_commit(connection: Connection, commit: Commit) -> None:
@@ -212,6 +224,15 @@ def _add_commit(connection: Connection, commit: Commit) -> None:
         for i, p in enumerate(commit.parents)
     )
     _insert(connection, ParentRow, parents)
+
+
+def _add_manifest(connection: Connection, manifest: Manifest) -> None:
+    layout = json.dumps([[t.name, t.dtype, t.shape] for t in manifest.tensors])
+    key = digest(layout.encode())
+    ids = b"".join(bytes.fromhex(tensor.id) for tensor in manifest.tensors)
+    files = json.dumps(dict(manifest.files), sort_keys=True)
+    _insert(connection, LayoutRow, [{"id": key, "body": layout}])
+    _insert(connection, ManifestRow, [{"id": manifest.id, "layout": key, "files": files, "tensors": ids}])
 
 
 def _add_attachment(connection: Connection, packs: Path, id: str, number: int) -> None:

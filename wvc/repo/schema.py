@@ -27,11 +27,19 @@ class PackRow(Base):
 
 
 class EntryRow(Base):
-    """A pack that holds the object or tensor `id`."""
+    """A pack that holds the object or tensor `id`: bytes there, bytes of its own, how deep, and its base.
+
+    object: it is JSON, neither tensor nor side file.
+    """
 
     __tablename__ = "entries"
     id: Mapped[str] = mapped_column(primary_key=True)
     pack: Mapped[str] = mapped_column(ForeignKey("packs.name", ondelete="CASCADE"), primary_key=True, index=True)
+    stored: Mapped[int]
+    raw: Mapped[int]
+    depth: Mapped[int]
+    base: Mapped[str | None]
+    object: Mapped[bool]
 
 
 class CommitRow(Base):
@@ -52,6 +60,30 @@ class ParentRow(Base):
     position: Mapped[int] = mapped_column(primary_key=True)
     parent: Mapped[str] = mapped_column(index=True)
     coefficient: Mapped[str]
+
+
+class LayoutRow(Base):
+    """Names, dtypes and shapes of tensors, which most models of a repository share.
+
+    id: SHA-256 of the body. body: a JSON list of [name, dtype, shape], sorted by name.
+    """
+
+    __tablename__ = "layouts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[str]
+
+
+class ManifestRow(Base):
+    """What a manifest holds, in a hundredth of the time that it takes to read it.
+
+    tensors: ids in the order of the layout, 32 bytes each. files: a JSON object, name -> id.
+    """
+
+    __tablename__ = "manifests"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    layout: Mapped[str] = mapped_column(ForeignKey("layouts.id"))
+    files: Mapped[str]
+    tensors: Mapped[bytes]
 
 
 class AttachmentRow(Base):

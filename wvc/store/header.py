@@ -26,6 +26,7 @@ BITS: Mapping[str, int] = {
 MAX_HEADER = 16 * 2**20
 MAX_TENSORS = 1_000_000
 MAX_NAME = 512
+METADATA = "__metadata__"
 MAX_DIMENSION = 2**48
 MAX_DIMENSIONS = 64  # as torch and numpy; the product of a million would take minutes
 # Left-to-right and right-to-left overrides and isolates, which make a printed name lie.
@@ -57,7 +58,8 @@ def read_header(fd: int, path: object) -> Header:
     size = os.fstat(fd).st_size
     length = int.from_bytes(os.pread(fd, 8, 0), "little")
     if size < 8 or length > size - 8:
-        raise BadFile(path, "not a safetensors file, or cut short", "`wvc import` takes safetensors files")
+        hint = "a checkpoint of PyTorch's must end in .pt, .pth or .bin"
+        raise BadFile(path, "not a safetensors file, or cut short", hint)
     if not 2 <= length <= MAX_HEADER:
         raise BadFile(path, f"not a safetensors file: a header of {length} bytes")
     raw = os.pread(fd, 8 + length, 0)
@@ -81,18 +83,23 @@ def check_name(name: str) -> None:
     """Raises ValueError for a tensor name that could not be printed, compared or stored safely."""
     if not 1 <= len(name.encode("utf-8")) <= MAX_NAME:
         raise ValueError("a tensor name must have 1 to 512 bytes")
+    if name == METADATA:
+        raise ValueError(f"no tensor may be called {METADATA}")
     if not unicodedata.is_normalized("NFC", name):
         raise ValueError(f"tensor name {name[:40]!a} is not NFC")
     if any(unicodedata.category(c) == "Cc" or c in BIDI for c in name):
         raise ValueError(f"tensor name {name[:40]!a} holds control characters")
 
 
-def parse_header(raw: bytes, size: int) -> Header:
-    """The header in `raw` of a file of `size` bytes. Raises ValueError, TypeError, KeyError or RecursionError."""
+def parse_header(raw: bytes, size: int | None) -> Header:
+    """The header in `raw` of a file of `size` bytes. Raises ValueError, TypeError, KeyError or RecursionError.
+
+    size: None for a header whose file is not there; its tensors must still lie end to end.
+    """
     if raw[8:9] != b"{":
         raise ValueError("the header does not begin with '{'")
-    value = json.loads(raw[8:].decode("utf-8"), object_pairs_hook=_pairs)
-    metadata = value.pop("__metadata__", {})
+    value = json.loads(raw[8:].decode("utf-8"), object_pairs_hook=unique)
+    metadata = value.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
         raise ValueError("metadata must be text")
     if len(value) > MAX_TENSORS:
@@ -103,9 +110,9 @@ def parse_header(raw: bytes, size: int) -> Header:
         if entry.start != position:
             raise ValueError(f"tensor {entry.name!r} overlaps another, or bytes before it belong to none")
         position = entry.stop
-    if position > size:
+    if size is not None and position > size:
         raise ValueError(f"cut short: {size} bytes, where its header promises {position}")
-    if position < size:
+    if size is not None and position < size:
         raise ValueError(f"{size - position} bytes behind the last tensor belong to none")
     return Header(tuple(entries), metadata, raw)
 
@@ -133,7 +140,8 @@ def _is_size(n: Json) -> bool:
     return type(n) is int and 0 <= n <= MAX_DIMENSION
 
 
-def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """A JSON object, for `object_pairs_hook`. Raises ValueError where a name is there twice."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("duplicate names")

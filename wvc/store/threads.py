@@ -21,14 +21,14 @@ def workers() -> int:
 
 
 def spread(work: Callable[[T], R], items: Iterable[T], count: int | None = None) -> Iterator[R]:
-    """Results of `work` in the order of `items`, at most twice `count` of them unfinished or waiting at any time.
+    """Results of `work` in the order of `items`, which are taken as threads become free: one waits at most.
 
     What an item raises is raised in its turn; items that were not begun are then left alone.
     """
     count = count or workers()
     todo = iter(items)
     with ThreadPoolExecutor(count, "wvc") as pool:
-        pending: list[Future[R]] = [pool.submit(work, item) for item in islice(todo, 2 * count)]
+        pending: list[Future[R]] = [pool.submit(work, item) for item in islice(todo, count + 1)]
         try:
             while pending:
                 yield pending.pop(0).result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,13 @@ from wvc.repo import names
 from wvc.repo.config import Config, now
 from wvc.repo.objects import Commit, parse
 from wvc.repo.repository import Repository, create, is_empty
+from wvc.store import threads
 from wvc.store.batch import Batch
+from wvc.store.blobs import Blob
 from wvc.store.durable import disk
+from wvc.store.header import BITS
 from wvc.store.packs import Pack
+from wvc.store.reader import Reader
 from wvc.store.records import Draft, Move, State
 
 COPIED = (names.TAGS, names.TASKS, names.PROBES)
@@ -128,34 +132,34 @@ def _attachments(origin: Repository, wanted: set[str]) -> list[str]:
 def _copy(origin: Repository, wanted: set[str], packs: Path, progress: Progress) -> tuple[str, ...]:
     """Write new packs with exactly what is wanted, each entry checked against its id."""
     packs.mkdir()
-    holders: dict[str, list[str]] = {}
-    missing = set(wanted)
-    for name in sorted(origin.log.head().packs):
-        pack = Pack(origin.folder / "packs", name)
-        holders[name] = [id for id in pack.ids() if id in missing]
-        missing -= set(holders[name])
+    opened = [Pack(origin.folder / "packs", name) for name in sorted(origin.log.head().packs)]
+    objects = {id: pack for pack in opened for id in pack.objects() if id in wanted}
+    entries = {id: pack for pack in opened for id in pack.ids() if id in wanted and id not in objects}
+    missing = wanted - objects.keys() - entries.keys()
     if missing:
         raise Damage(f"the source lacks {len(missing)} objects, {min(missing)[:12]} among them")
-    progress.start("cloning", len(wanted), "objects")
-    copied: list[str] = []
-    for name, ids in holders.items():
-        if ids:
-            copied += _copy_pack(origin, name, ids, packs.parent, progress)
-    progress.stop()
-    return tuple(copied)
-
-
-def _copy_pack(origin: Repository, name: str, ids: list[str], scratch: Path, progress: Progress) -> tuple[str, ...]:
-    pack = Pack(origin.folder / "packs", name)
-    objects = set(pack.objects())
-    shapes = [pack.entries[id].shape for id in ids if id not in objects]
-    size = sum(pack.entries[id].stop - pack.entries[id].start for id in ids if id in objects)
-    with Batch(scratch / "packs", scratch / "tmp", lambda _: None, shapes, size) as batch:
-        for id in ids:
-            data = origin.read(id)
-            if id in objects:
-                batch.put(bytes(data))
-            else:
-                batch.add(pack.entries[id].dtype, pack.entries[id].shape, [data])
-            progress.advance()
+    shapes = [pack.entries[id].shape for id, pack in entries.items()]
+    size = sum(pack.stored(id).size for id, pack in objects.items())
+    progress.start("cloning", sum(pack.stored(id).raw for id, pack in entries.items()), "B")
+    with Batch(packs, packs.parent / "tmp", Reader(packs, lambda _: ()), shapes, size) as batch:
+        for id in objects:
+            batch.put(bytes(origin.read(id)))
+        _copy_entries(origin, entries, batch, progress)
+        progress.stop()
         return batch.publish()
+
+
+def _copy_entries(origin: Repository, entries: Iterable[str], batch: Batch, progress: Progress) -> None:
+    """Tensors and files as they are stored; a difference to what stays behind is stored anew."""
+    depths: dict[str, int] = {}
+    whole = sorted(threads.spread(origin.reader.whole, entries), key=lambda copy: copy.stored.depth)
+    for copy in whole:
+        stored = copy.stored
+        if stored.base is None or depths.get(stored.base, stored.depth) < stored.depth:
+            batch.copy(copy)
+            depths[copy.id] = stored.depth
+        else:
+            numbers = stored.raw * 8 // BITS[stored.dtype]
+            batch.store([Blob(stored.dtype, (numbers,), copy.piece)])
+            depths[copy.id] = 0
+        progress.advance(stored.raw)

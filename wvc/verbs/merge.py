@@ -114,7 +114,8 @@ def _record(
     before = outcome.kept[0].manifest
     progress.start("averaging", sum(size_of(t.dtype, t.shape) for t in before.tensors), "B")
     with repository.batch([t.shape for t in before.tensors], commits.room(before, how) + len(dumps(how))) as batch:
-        manifest = Manifest(weights.store(batch, merged, progress), before.files, before.spec)
+        tensors = weights.store(batch, merged, progress, [c.manifest for c in ordered])
+        manifest = Manifest(tensors, before.files, before.spec)
         parents = _parents(head, ordered, field)
         names = ", ".join(c.name for c in outcome.kept)
         commit = commits.make(repository, manifest, parents, options.message or f"merge {names}", how)

@@ -139,7 +139,7 @@ def _record(
 ) -> Commit:
     state = network.family_state(spec)
     with repository.batch([tuple(t.shape) for t in state.values()], 200 * len(state) + 2 * len(dumps(how))) as batch:
-        manifest = Manifest(weights.store(batch, state), spec=spec)
+        manifest = Manifest(weights.store(batch, state, like=[repository.manifest(foundation)]), spec=spec)
         message = f"linear probe on {how['task']['name']}"
         commit = commits.make(repository, manifest, [Parent(foundation.id)], message, how)
         commits.put(repository, batch, manifest, commit)

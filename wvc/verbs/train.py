@@ -154,7 +154,7 @@ def _record(
     files = tuple(entry for entry in before.files if entry[0] != HEADER)
     size = 200 * len(state) + 2 * len(dumps(how)) + 4096
     with repository.batch([tuple(t.shape) for t in state.values()], size) as batch:
-        manifest = Manifest(weights.store(batch, state), files, spec)
+        manifest = Manifest(weights.store(batch, state, like=[before]), files, spec)
         commit = commits.make(repository, manifest, [Parent(decided["parent"])], decided["message"], how)
         commits.put(repository, batch, manifest, commit)
         said = _scores(network, manifest, commit, data, progress)

@@ -1,0 +1,197 @@
+"""Write a pack: entries first, then objects and header into the room that was kept in front of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wvc.errors import CorruptObject
+from wvc.store.blobs import Bytes
+from wvc.store.canonical import digest
+from wvc.store.durable import Draft
+from wvc.store.header import MAX_HEADER
+from wvc.store.packs import ALIGNMENT, SUFFIX, Stored
+
+# What a JSON entry of the header takes at most, shape apart: id, dtype, two offsets of 13 digits, punctuation.
+ENTRY_BYTES = 160
+# What is said of an entry that is coded: three ids, dtype, sizes, and quotes that are escaped.
+CODING_BYTES = 288
+
+
+@dataclass(frozen=True)
+class _Written:
+    id: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    coding: Stored | None = None
+
+
+class PackWriter:
+    """A pack in the making.
+
+    Entries are written as they come. The header stands in front of them; its room is reserved here and what it does
+    not need is filled with blanks.
+    """
+
+    def __init__(self, packs: Path, tmp: Path, *, room: int) -> None:
+        """room: bytes kept for header and objects; `room` adds them up."""
+        self._folder = packs
+        self._draft = Draft(tmp)
+        self._room = _aligned(room)
+        self._position = self._room
+        self._written: dict[str, _Written] = {}
+        self._objects: dict[str, bytes] = {}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._written or id in self._objects
+
+    def __len__(self) -> int:
+        return len(self._written) + len(self._objects)
+
+    def write(self, id: str, dtype: str, shape: tuple[int, ...], chunks: Iterable[Bytes]) -> None:
+        """Write entry `id` as it is. What is raised by `chunks` leaves no entry."""
+        end = self._position
+        for chunk in chunks:
+            self._draft.write(chunk, end)
+            end += memoryview(chunk).nbytes
+        self._add(_Written(id, dtype, shape, self._position, end))
+
+    def write_coded(self, id: str, coding: Stored, chunks: Iterable[Bytes], *, most: int) -> bool:
+        """Write coded chunks and the table of their lengths as entry `id`; False, and no entry, beyond `most` bytes.
+
+        coding: its size and hash are filled in here.
+        """
+        hasher, end, table = hashlib.sha256(), self._position, bytearray()
+        for chunk in chunks:
+            table += len(chunk).to_bytes(4, "little")
+            hasher.update(chunk)
+            if end + len(chunk) + len(table) - self._position > most:
+                return False
+            self._draft.write(chunk, end)
+            end += len(chunk)
+        hasher.update(table)
+        self._draft.write(bytes(table), end)
+        end += len(table)
+        size = end - self._position
+        coding = replace(coding, size=size, hash=hasher.hexdigest())
+        self._add(_Written(id, "U8", (size,), self._position, end, coding))
+        return True
+
+    def copy(self, id: str, dtype: str, shape: tuple[int, ...], stored: Stored, pieces: Iterable[Bytes]) -> None:
+        """Write entry `id` as another pack stores it. Raises CorruptObject if it is not what that pack promises."""
+        self.write(id, dtype, shape, _checked(id, stored.hash, pieces))
+        if stored.codec != "raw":
+            self._written[id] = replace(self._written[id], coding=stored)
+
+    def put(self, data: bytes) -> str:
+        """Add a JSON object."""
+        id = digest(data)
+        self._written.pop(id, None)  # one entry an id, and objects stand in front
+        self._objects[id] = data
+        return id
+
+    def has_object(self, id: str) -> bool:
+        """True if JSON object `id` was added."""
+        return id in self._objects
+
+    def take_objects(self) -> list[bytes]:
+        """Hand over the objects, to be written elsewhere."""
+        objects, self._objects = list(self._objects.values()), {}
+        return objects
+
+    def fits(self) -> bool:
+        """True if header and objects fit into the room that was reserved."""
+        return not self._written or len(self._text()) <= self._length()
+
+    def publish(self) -> str:
+        """Make the pack durable under its name, and return the name. Nothing may be added afterwards."""
+        text = self._text()
+        if not self.fits():
+            raise ValueError("more entries than room was kept for")
+        if not self._written:
+            self._room = _aligned(8 + len(text) + self._objects_size())
+        raw = self._length().to_bytes(8, "little") + text.ljust(self._length())
+        self._draft.write(raw + b"".join(self._objects.values()), 0)
+        self._pad()
+        os.ftruncate(self._draft.fd, self._end())
+        name = f"{digest(raw)}.{secrets.token_hex(8)}"
+        self._draft.publish(self._folder / (name + SUFFIX))
+        return name
+
+    def close(self) -> None:
+        """Give up the draft. A pack that was published stays."""
+        self._draft.close()
+
+    def _add(self, entry: _Written) -> None:
+        self._written[entry.id] = entry
+        self._position = _aligned(entry.stop)
+
+    def _objects_size(self) -> int:
+        return sum(map(len, self._objects.values()))
+
+    def _length(self) -> int:
+        """Bytes of header JSON such that the objects end where the entries begin, or at the most that is allowed."""
+        return self._room - 8 - self._objects_size() - self._gap()
+
+    def _gap(self) -> int:
+        """Bytes of padding between objects and entries, where more room was kept than a header may have."""
+        return max(0, self._room - 8 - self._objects_size() - MAX_HEADER)
+
+    def _text(self) -> bytes:
+        size = self._objects_size()
+        base = self._room - size - self._gap()
+        codecs = {entry.id: entry.coding.json() for entry in self._written.values() if entry.coding}
+        metadata = {"wvc": "pack 1", "objects": str(size), "codecs": json.dumps(codecs, separators=(",", ":"))}
+        header: dict[str, object] = {"__metadata__": metadata}
+        position = 0
+        for id, data in self._objects.items():
+            header[id] = _field("U8", (len(data),), position, position + len(data))
+            position += len(data)
+        for entry in self._written.values():
+            start, stop = entry.start - base, entry.stop - base
+            if start > position:
+                header[f"pad.{position}"] = _field("U8", (start - position,), position, start)
+            header[entry.id] = _field(entry.dtype, entry.shape, start, stop)
+            position = stop
+        return json.dumps(header, separators=(",", ":")).encode("ascii")
+
+    def _pad(self) -> None:
+        """An entry that was given up may have left its bytes between two that stayed."""
+        position = self._room
+        for entry in self._written.values():
+            self._draft.write(bytes(entry.start - position), position)
+            position = entry.stop
+
+    def _end(self) -> int:
+        return max((entry.stop for entry in self._written.values()), default=self._room)
+
+
+def _checked(id: str, hash: str, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
+    hasher = hashlib.sha256()
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    if hasher.hexdigest() != hash:
+        raise CorruptObject(id)
+
+
+def _field(dtype: str, shape: tuple[int, ...], start: int, stop: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
+
+
+def room(shapes: Iterable[tuple[int, ...]], objects: int) -> int:
+    """Bytes to reserve for a pack with entries of `shapes` and `objects` bytes of JSON objects."""
+    pads = ENTRY_BYTES
+    entries = sum(ENTRY_BYTES + CODING_BYTES + pads + 16 * len(shape) for shape in shapes)
+    return 512 + entries + objects + objects // 8
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT
