@@ -193,6 +193,12 @@ def test_what_is_no_chunk_is_refused(case):
         back(HOSTILE[case], None, "U8", 100)
 
 
+@pytest.mark.parametrize("bounds", [b"\2\x70\x70", b"\2\x70\x10"])
+def test_bounds_that_do_not_ascend_are_refused(bounds):
+    with pytest.raises(ValueError, match="ascend"):
+        back(bounds + b"\x01\0" * 2, bytes(100), "BF16", 100)
+
+
 def test_groups_of_what_has_no_exponent_are_refused():
     with pytest.raises(ValueError, match="exponent"):
         back(b"\1\x10" + b"\x01\0", bytes(100), "U8", 100)

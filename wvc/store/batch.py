@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import heapq
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
-from wvc.errors import BadFile, Damage
+from wvc.errors import Damage
 from wvc.progress import SILENT, Progress
 from wvc.store import threads
 from wvc.store.blobs import Blob, Bytes, held
 from wvc.store.canonical import digest
 from wvc.store.choice import Choice, choose
-from wvc.store.codecs import CHUNK, Plan, encode
+from wvc.store.codecs import Plan
 from wvc.store.durable import disk
 from wvc.store.pack_writer import PackWriter, room
-from wvc.store.packs import MAX_ENTRIES, Stored, chunks_of
+from wvc.store.packs import MAX_ENTRIES, Stored
 from wvc.store.reader import Copy, Reader
+from wvc.store.reading import Reading, equals
 
 # A tensor may need an entry for itself and one for the padding before it.
 PER_PACK = MAX_ENTRIES // 2 - 2
@@ -27,9 +28,9 @@ PER_PACK = MAX_ENTRIES // 2 - 2
 # More bytes of JSON objects than this go into a pack of their own, rather than into room kept in front of tensors.
 IN_FRONT = 1 << 20
 
-# Bytes of tensors that all threads together keep in memory. What is larger than a thread's part of it is read twice and
-# written as it comes, into a pack of its own or with others of its kind.
-WINDOW = 128 << 20
+# Bytes of tensors that all threads together keep in memory. What is larger than a thread's part of it is written as it
+# comes, into packs with others of its kind.
+WINDOW = 64 << 20
 WIDE_PER_PACK = 512
 
 
@@ -115,72 +116,70 @@ class Batch:
         return names
 
     def _store(self, blob: Blob) -> tuple[str, int]:
-        """Store one blob: hash it, see whether it is there, choose how, write. Called in several threads."""
-        if not blob.fixed and not _is_wide(blob):
-            blob = _held(blob)
-        hasher = hashlib.sha256()
-        for chunk in _chunks(blob):
-            hasher.update(chunk)
-        id = hasher.hexdigest()
-        if self._claim(id) and not self._is_stored(id, blob):
-            self._write(id, blob)
-        return id, blob.size
+        """Store one blob, which is read once. Called in several threads."""
+        return self._read(blob, choose(blob, self._reader)), blob.size
 
-    def _claim(self, id: str) -> bool:
-        """True for the first who asks: equal tensors are stored once."""
-        with self._lock:
-            new = id not in self._stored
-            self._stored.add(id)
-            return new
-
-    def _is_stored(self, id: str, blob: Blob) -> bool:
-        """True if a pack has it, whole: what is damaged must be written again. Comparing is faster than hashing."""
+    def _read(self, blob: Blob, choice: Choice | None, expected: str | None = None) -> str:
+        """Store `blob` as chosen, or otherwise where that turns out to be impossible or larger; return its id."""
+        reading = Reading(blob, choice, expected)
         try:
-            for copy in self._reader.copies(id):
-                if copy.stored.raw == blob.size and _same(copy, blob):
-                    self._rely_on(copy)
-                    return True
+            with self._wide_writer(blob) if _is_wide(blob) else nullcontext() as wide:
+                if wide:
+                    wide.write(reading.entry())
+                    parts: list[Bytes] = []
+                else:
+                    parts = list(reading.entry())
+                if choice is None or (reading.whole and (reading.same or reading.size < blob.size)):
+                    if self._wants(reading, blob, choice):
+                        self._keep(reading, blob, choice, parts, wide)
+                    return reading.id
         except Damage:
-            pass
-        return False
+            reading.whole = False
+        plain = None if reading.whole else Choice(Plan(blob.dtype, delta=False), None)
+        return self._read(blob, plain, reading.id or None)
 
-    def _write(self, id: str, blob: Blob) -> None:
-        choice = choose(blob, self._reader)
-        if choice is not None and self._write_coded(id, blob, choice):
-            return
-        if choice is not None and choice.base is not None:  # which is damaged
-            plain = Choice(Plan(blob.dtype, delta=False), None)
-            if self._write_coded(id, blob, plain):
-                return
-        chunks = _chunks(blob) if blob.fixed else _checked(id, blob)
-        with self._writer_for(blob) as writer:
-            writer.write(id, blob.dtype, blob.shape, chunks)
-
-    def _write_coded(self, id: str, blob: Blob, choice: Choice) -> bool:
-        """False if that turned out to be no smaller, or the base is damaged."""
-        base = choice.base
-        depth = base.stored.depth + 1 if base else 0
-        coding = Stored("delta" if base else "plain", blob.dtype, 0, blob.size, depth, base.id if base else None, "")
-        chunks: Iterable[bytes] = _coded(id, blob, choice)
-        try:
-            if not _is_wide(blob):
-                chunks = list(chunks)  # before the writer is taken: others encode meanwhile
-            with self._writer_for(blob) as writer:
-                if not writer.write_coded(id, coding, chunks, most=blob.size):
-                    return False
-        except Damage:
-            return False
-        if base:
+    def _wants(self, reading: Reading, blob: Blob, choice: Choice | None) -> bool:
+        """False if the bytes are stored already, whole, or are being stored by another thread."""
+        base = choice.base if choice else None
+        if base and reading.same:
             self._rely_on(base)
+            return False
+        with self._lock:
+            if reading.id in self._stored:
+                return False
+            self._stored.add(reading.id)
+        if not self._reader.has(reading.id):
+            return True
+        with contextlib.suppress(Damage):
+            for copy in self._reader.copies(reading.id):
+                if equals(blob, copy):
+                    self._rely_on(copy)
+                    return False
         return True
 
-    @contextlib.contextmanager
-    def _writer_for(self, blob: Blob) -> Iterator[PackWriter]:
-        """The writer for what is ready, in turns; one of its own for what is wide and will take a while."""
-        if not _is_wide(blob):
-            with self._lock:
-                yield self._writer()
+    def _keep(
+        self, reading: Reading, blob: Blob, choice: Choice | None, parts: list[Bytes], wide: PackWriter | None
+    ) -> None:
+        coding, base = None, choice.base if choice else None
+        dtype, shape = blob.dtype, blob.shape
+        if choice is not None:
+            depth = base.stored.depth + 1 if base else 0
+            codec, id = ("delta", base.id) if base else ("plain", None)
+            coding = Stored(codec, dtype, reading.size, blob.size, depth, id, reading.hash)
+            dtype, shape = "U8", (reading.size,)
+        if base:
+            self._rely_on(base)
+        if wide:
+            wide.keep(reading.id, dtype, shape, coding)
             return
+        with self._lock:
+            writer = self._writer()
+            writer.write(parts)
+            writer.keep(reading.id, dtype, shape, coding)
+
+    @contextlib.contextmanager
+    def _wide_writer(self, blob: Blob) -> Iterator[PackWriter]:
+        """One that nobody else has: what is wide takes a while."""
         with self._lock:
             free = [writer for writer in self._free if len(writer) < WIDE_PER_PACK]
             writer = free[-1] if free else self._new(room([blob.shape] * WIDE_PER_PACK, 0))
@@ -206,42 +205,3 @@ class Batch:
 
 def _is_wide(blob: Blob) -> bool:
     return blob.size > WINDOW // threads.workers()
-
-
-def _held(blob: Blob) -> Blob:
-    """The same blob, in memory."""
-    data = b"".join(_chunks(blob)) if blob.size > CHUNK else blob.read(0, blob.size)
-    kept = held(blob.dtype, blob.shape, data)
-    return Blob(kept.dtype, kept.shape, kept.read, fixed=True, bases=blob.bases)
-
-
-def _chunks(blob: Blob) -> Iterator[Bytes]:
-    for start in range(0, blob.size, CHUNK):
-        yield blob.read(start, min(start + CHUNK, blob.size))
-
-
-def _checked(id: str, blob: Blob) -> Iterator[Bytes]:
-    """The chunks of what was hashed before. Raises BadFile at the end if it is something else now."""
-    hasher = hashlib.sha256()
-    for chunk in _chunks(blob):
-        hasher.update(chunk)
-        yield chunk
-    if hasher.hexdigest() != id:
-        raise BadFile("the weights", "they changed while they were read", "try again when nobody writes to them")
-
-
-def _coded(id: str, blob: Blob, choice: Choice) -> Iterator[bytes]:
-    """Coded chunks. Raises CorruptObject at the end if the base is damaged."""
-    chunks = _chunks(blob) if blob.fixed else _checked(id, blob)
-    if choice.base is None:
-        yield from (encode(chunk, None, choice.plan) for chunk in chunks)
-        return
-    bases = choice.base.chunks()
-    yield from (encode(chunk, next(bases), choice.plan) for chunk in chunks)
-    for _ in bases:  # runs into its end, where it is checked
-        pass
-
-
-def _same(copy: Copy, blob: Blob) -> bool:
-    numbers = range(chunks_of(blob.size))
-    return all(copy.chunk(n) == blob.read(n * CHUNK, min((n + 1) * CHUNK, blob.size)) for n in numbers)

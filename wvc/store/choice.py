@@ -14,7 +14,8 @@ from wvc.store.reader import Copy, Reader
 # Reading a difference of depth n decodes n + 1 tensors.
 MAX_DEPTH = 4
 MOST_BASES = 3
-SAMPLE = 1 << 16  # bytes, from the beginning of each of up to three chunks
+SAMPLE = 1 << 16  # bytes, from the beginning of each of two or three chunks
+FEW = 8  # chunks of which two are looked at
 
 # Smaller tensors stay raw: what the header says of a coded entry would take more than is saved.
 SMALL = 512
@@ -34,19 +35,25 @@ def choose(blob: Blob, reader: Reader) -> Choice | None:
     """The best way to store `blob`, or None if that is raw. A base is not checked here, only looked at."""
     if blob.size < SMALL:
         return None
-    numbers = sorted({0, chunks_of(blob.size) // 2, chunks_of(blob.size) - 1})
-    sample = [blob.read(n * CHUNK, min(n * CHUNK + SAMPLE, blob.size)) for n in numbers]
+    last = chunks_of(blob.size) - 1
+    numbers = sorted({0, last} if last < FEW else {0, last // 2, last})
+    sample = [bytes(blob.read(n * CHUNK, min(n * CHUNK + SAMPLE, blob.size))) for n in numbers]
     raw = sum(map(len, sample))
-    best, size = Choice(Plan(blob.dtype, delta=False), None), 0
-    size = _size(sample, None, best.plan)
+    best: Choice | None = None
+    size = raw
     for base in _bases(blob, reader):
         try:
-            under = [base.chunk(n)[: len(part)] for n, part in zip(numbers, sample, strict=True)]
+            under = [bytes(base.chunk(n)[: len(part)]) for n, part in zip(numbers, sample, strict=True)]
         except Damage:
             continue
+        if under == sample:
+            return Choice(Plan(blob.dtype, delta=True), base)
         found, taken = _grouped(blob.dtype, sample, under)
         if taken < size:
             best, size = Choice(found, base), taken
+    # What has become much smaller is not tried alone, which seldom saves so much.
+    if size > 0.6 * raw and (alone := _size(sample, None, Plan(blob.dtype, delta=False))) < size:
+        best, size = Choice(Plan(blob.dtype, delta=False), None), alone
     return best if size < WORTH * raw else None
 
 

@@ -92,6 +92,8 @@ def decode(data: Bytes, base: Bytes | None, plan: Plan, out: memoryview) -> None
     under = None if base is None else _words(base, plan.dtype)
     if under is None and plan.bounds:
         raise ValueError("groups without a base")
+    if any(a >= b for a, b in itertools.pairwise(plan.bounds)):
+        raise ValueError("bounds that do not ascend")
     groups = _groups(under, plan) if under is not None else _NONE
     code = np.zeros(words.size, words.dtype)
     for shift in range(0, 8 * words.itemsize, 8):
@@ -111,6 +113,11 @@ def decode(data: Bytes, base: Bytes | None, plan: Plan, out: memoryview) -> None
         np.add(_unfolded(code), under, out=words)
 
 
+def unchanged(dtype: str) -> bytes:
+    """A chunk that is equal to its base, of whatever size."""
+    return bytes(1) + bytes([CONSTANT, 0]) * _width(dtype)
+
+
 def plan(dtype: str, base: Bytes | None, steps: Sequence[int]) -> Plan:
     """A plan for chunks of `dtype`; with a base, groups that begin `steps` below its largest common exponent."""
     if base is None or dtype not in MANTISSA or not steps:
@@ -122,15 +129,19 @@ def plan(dtype: str, base: Bytes | None, steps: Sequence[int]) -> Plan:
 
 def _words(data: Bytes, dtype: str) -> Words:
     """Bit patterns as unsigned numbers: of the dtype's own width, of bytes where it does not fill whole ones."""
-    width = {"C64": 4}.get(dtype, max(1, BITS[dtype] // 8))
-    return np.frombuffer(data, f"<u{width}" if width in (1, 2, 4, 8) else "u1")
+    return np.frombuffer(data, f"<u{_width(dtype)}")
+
+
+def _width(dtype: str) -> int:
+    return 4 if dtype == "C64" else max(1, BITS[dtype] // 8)
 
 
 def _folded(difference: Words) -> Words:
     """Zigzag: small differences of either sign become small numbers."""
-    signed = difference.view(f"i{difference.itemsize}")
-    signs = (signed >> (8 * difference.itemsize - 1)).view(difference.dtype)
-    return (difference << difference.dtype.type(1)) ^ signs
+    signs = (difference.view(f"i{difference.itemsize}") >> (8 * difference.itemsize - 1)).view(difference.dtype)
+    difference <<= difference.dtype.type(1)
+    difference ^= signs
+    return difference
 
 
 def _unfolded(code: Words) -> Words:
@@ -151,7 +162,10 @@ def _turned(words: Words, dtype: str) -> Words:
 def _turned_back(code: Words, dtype: str) -> Words:
     if dtype not in MANTISSA:
         return code
-    return (code >> code.dtype.type(1)) | (code << code.dtype.type(8 * code.itemsize - 1))
+    signs = code << code.dtype.type(8 * code.itemsize - 1)
+    code >>= code.dtype.type(1)
+    code |= signs
+    return code
 
 
 def _exponents(words: Words, dtype: str) -> Plane:

@@ -74,9 +74,10 @@ class Draft:
         sync_folder(target.parent)
 
     def close(self) -> None:
-        """Remove the draft; what was published stays."""
+        """Remove the draft; what was published stays. One that cannot be removed is left to `sweep`."""
         if self.fd >= 0:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.unlink()
             os.close(self.fd)
             self.fd = -1
 
@@ -102,6 +103,16 @@ def replace(target: Path, data: bytes, tmp: Path) -> None:
         sync_folder(target.parent)
     finally:
         draft.close()
+
+
+def make_folder(path: Path) -> bool:
+    """Make `path` and what is missing above it, durable. True if it was not there."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        with contextlib.suppress(PermissionError):  # who may write into a folder need not be allowed to open it
+            sync_folder(folder.parent)
+    return bool(missing)
 
 
 def sync_folder(folder: Path) -> None:

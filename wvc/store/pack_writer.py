@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from wvc.errors import CorruptObject
@@ -46,6 +46,7 @@ class PackWriter:
         self._draft = Draft(tmp)
         self._room = _aligned(room)
         self._position = self._room
+        self._last = (0, 0)
         self._written: dict[str, _Written] = {}
         self._objects: dict[str, bytes] = {}
 
@@ -55,40 +56,24 @@ class PackWriter:
     def __len__(self) -> int:
         return len(self._written) + len(self._objects)
 
-    def write(self, id: str, dtype: str, shape: tuple[int, ...], chunks: Iterable[Bytes]) -> None:
-        """Write entry `id` as it is. What is raised by `chunks` leaves no entry."""
+    def write(self, chunks: Iterable[Bytes]) -> None:
+        """Write one entry, without a name: that is for `keep`, and what is not kept is written over."""
         end = self._position
         for chunk in chunks:
             self._draft.write(chunk, end)
-            end += memoryview(chunk).nbytes
-        self._add(_Written(id, dtype, shape, self._position, end))
-
-    def write_coded(self, id: str, coding: Stored, chunks: Iterable[Bytes], *, most: int) -> bool:
-        """Write coded chunks and the table of their lengths as entry `id`; False, and no entry, beyond `most` bytes.
-
-        coding: its size and hash are filled in here.
-        """
-        hasher, end, table = hashlib.sha256(), self._position, bytearray()
-        for chunk in chunks:
-            table += len(chunk).to_bytes(4, "little")
-            hasher.update(chunk)
-            if end + len(chunk) + len(table) - self._position > most:
-                return False
-            self._draft.write(chunk, end)
             end += len(chunk)
-        hasher.update(table)
-        self._draft.write(bytes(table), end)
-        end += len(table)
-        size = end - self._position
-        coding = replace(coding, size=size, hash=hasher.hexdigest())
-        self._add(_Written(id, "U8", (size,), self._position, end, coding))
-        return True
+        self._last = (self._position, end)
+
+    def keep(self, id: str, dtype: str, shape: tuple[int, ...], coding: Stored | None = None) -> None:
+        """Name what was written last. coding: how it is encoded, if it is."""
+        start, stop = self._last
+        self._written[id] = _Written(id, dtype, shape, start, stop, coding)
+        self._position = _aligned(stop)
 
     def copy(self, id: str, dtype: str, shape: tuple[int, ...], stored: Stored, pieces: Iterable[Bytes]) -> None:
         """Write entry `id` as another pack stores it. Raises CorruptObject if it is not what that pack promises."""
-        self.write(id, dtype, shape, _checked(id, stored.hash, pieces))
-        if stored.codec != "raw":
-            self._written[id] = replace(self._written[id], coding=stored)
+        self.write(_checked(id, stored.hash, pieces))
+        self.keep(id, dtype, shape, stored if stored.codec != "raw" else None)
 
     def put(self, data: bytes) -> str:
         """Add a JSON object."""
@@ -128,10 +113,6 @@ class PackWriter:
     def close(self) -> None:
         """Give up the draft. A pack that was published stays."""
         self._draft.close()
-
-    def _add(self, entry: _Written) -> None:
-        self._written[entry.id] = entry
-        self._position = _aligned(entry.stop)
 
     def _objects_size(self) -> int:
         return sum(map(len, self._objects.values()))

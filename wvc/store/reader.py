@@ -125,15 +125,19 @@ class Reader:
 
     def _first(self, id: str, size: int | None, look: Callable[[Copy], T]) -> T:
         """What `look` finds in the first copy in which it finds something: another pack may hold a good one."""
-        problem: Damage = MissingObject(id)
+        problems: list[Damage] = []
         copies = self.copies(id, size=size)
         while True:
             try:
                 return look(next(copies))
             except StopIteration:
-                raise problem from None
+                raise problems.pop() from None
             except Damage as error:
-                problem = error
+                problems.append(error)
+
+    def has(self, id: str) -> bool:
+        """True if a pack is known to hold `id`, whether it can be read or not."""
+        return bool(self._find(id))
 
     def best(self, id: str) -> Copy:
         """The copy that takes the least to decode. Raises MissingObject, Damage."""
@@ -146,20 +150,20 @@ class Reader:
         size: only those that promise so many raw bytes.
         """
         found: list[tuple[Pack, Stored]] = []
-        problem: Damage = MissingObject(id)
+        problems: list[Damage] = [MissingObject(id)]
         for name in self._find(id):
             try:
                 pack = self.pack(name)
                 stored = pack.stored(id)
             except Damage as error:
-                problem = error
+                problems.append(error)
             except KeyError:  # the lineage says so, the pack does not
-                problem = CorruptPack(name, f"it lacks {id[:12]}")
+                problems.append(CorruptPack(name, f"it lacks {id[:12]}"))
             else:
                 if size is None or stored.raw == size:
                     found.append((pack, stored))
                 else:
-                    problem = CorruptObject(id)
+                    problems.append(CorruptObject(id))
         some = False
         for pack, stored in sorted(found, key=lambda item: item[1].depth):
             if below is not None and stored.depth >= below:
@@ -169,9 +173,10 @@ class Reader:
                     some = True
                     yield copy
             except Damage as error:
-                problem = error
+                problems.append(error)
         if not some:
-            raise problem
+            # Popped: an exception that a local name refers to keeps this frame, and all below it, in memory.
+            raise problems.pop()
 
     def pack(self, name: str) -> Pack:
         """An open pack. Raises MissingObject, CorruptPack."""
