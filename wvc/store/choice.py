@@ -20,7 +20,11 @@ FEW = 8  # chunks of which two are looked at
 # Smaller tensors stay raw: what the header says of a coded entry would take more than is saved.
 SMALL = 512
 WORTH = 0.98  # of the raw size: what saves less is not worth decoding
-PAYS = (1.0, 0.98, 0.965)  # groups cost time whenever they are read, so each step must save so much
+
+# Groups cost time whenever they are read: each step must save so much of the sample. Where models are made of small
+# tensors, nobody waits for them.
+MODEST = 4 << 20
+PAYS_LARGE, PAYS_MODEST = (1.0, 0.983, 0.97), (1.0, 0.995, 0.995)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def choose(blob: Blob, reader: Reader) -> Choice | None:
             continue
         if under == sample:
             return Choice(Plan(blob.dtype, delta=True), base)
-        found, taken = _grouped(blob.dtype, sample, under)
+        found, taken = _grouped(blob, sample, under)
         if taken < size:
             best, size = Choice(found, base), taken
     # What has become much smaller is not tried alone, which seldom saves so much.
@@ -70,11 +74,11 @@ def _bases(blob: Blob, reader: Reader) -> Iterator[Copy]:
             yield copy
 
 
-def _grouped(dtype: str, sample: Sequence[Bytes], under: Sequence[Bytes]) -> tuple[Plan, int]:
+def _grouped(blob: Blob, sample: Sequence[Bytes], under: Sequence[Bytes]) -> tuple[Plan, int]:
     """The plan with the fewest groups that pay, and the bytes that the sample takes with it."""
-    best, size = Plan(dtype, delta=True), 0
-    for steps, pays in zip(STEPS, PAYS, strict=True):
-        found = plan(dtype, under[0], steps)
+    best, size = Plan(blob.dtype, delta=True), 0
+    for steps, pays in zip(STEPS, PAYS_LARGE if blob.size > MODEST else PAYS_MODEST, strict=True):
+        found = plan(blob.dtype, under[0], steps)
         taken = _size(sample, under, found)
         if steps and taken > pays * size:
             break

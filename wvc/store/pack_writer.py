@@ -18,9 +18,10 @@ from wvc.store.header import MAX_HEADER
 from wvc.store.packs import ALIGNMENT, SUFFIX, Stored
 
 # What a JSON entry of the header takes at most, shape apart: id, dtype, two offsets of 13 digits, punctuation.
-ENTRY_BYTES = 160
+ENTRY_BYTES = 152
 # What is said of an entry that is coded: three ids, dtype, sizes, and quotes that are escaped.
-CODING_BYTES = 288
+CODING_BYTES = 256
+PAD_BYTES = 112
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,7 @@ def _field(dtype: str, shape: tuple[int, ...], start: int, stop: int) -> dict[st
 
 def room(shapes: Iterable[tuple[int, ...]], objects: int) -> int:
     """Bytes to reserve for a pack with entries of `shapes` and `objects` bytes of JSON objects."""
-    pads = ENTRY_BYTES
-    entries = sum(ENTRY_BYTES + CODING_BYTES + pads + 16 * len(shape) for shape in shapes)
+    entries = sum(ENTRY_BYTES + CODING_BYTES + PAD_BYTES + 16 * len(shape) for shape in shapes)
     return 512 + entries + objects + objects // 8
 
 
