@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from wvc.repo import diff as module
 from wvc.repo.diff import diff
 from wvc.repo.dtypes import decode
 from wvc.repo.objects import Manifest, Tensor
@@ -63,15 +62,15 @@ def test_figures_agree_with_float64_arithmetic(compare, dtype):
     assert change.cosine == pytest.approx(float(a @ b / a.norm() / b.norm()), rel=1e-9)
 
 
-def test_chunks_add_up_to_the_whole(compare, monkeypatch):
-    old, new = noise(torch.float32, 1), noise(torch.float32, 2)
-    whole = compare("F32", raw(old), raw(new), (200,))
-    monkeypatch.setattr(module, "CHUNK", 7)
+def test_chunks_add_up_to_the_whole(compare):
+    numbers = torch.Generator().manual_seed(0)
+    old = torch.randn(700_000, generator=numbers)  # almost three chunks
+    new = torch.where(torch.rand(700_000, generator=numbers) < 0.5, old, old + 1e-3)
 
-    pieces = compare("F32", raw(old), raw(new), (200,))
+    change = compare("F32", raw(old), raw(new), (700, 1000))
 
-    assert (pieces.changed, pieces.largest) == (whole.changed, whole.largest)
-    assert pieces.l2 == pytest.approx(whole.l2, rel=1e-12)
+    assert change.changed == int((old != new).sum())
+    assert change.l2 == pytest.approx(float((new.double() - old.double()).norm()), rel=1e-12)
 
 
 def test_equal_tensors_are_no_change(compare):

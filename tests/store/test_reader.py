@@ -378,7 +378,7 @@ def test_an_entry_that_decodes_to_another_size_is_damage(shelf, claim):
 
 def test_a_size_that_nobody_asked_for_is_not_decoded(shelf, monkeypatch):
     shelf.store(OLD)
-    monkeypatch.setattr("wvc.store.reader.decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("wvc.store.copies.decode", lambda *_: pytest.fail("decoded"))
 
     with pytest.raises(CorruptObject):
         shelf.reader.read(sha(OLD), len(OLD) + 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +11,7 @@ from wvc.progress import SILENT, Progress
 from wvc.repo.dtypes import decode
 from wvc.repo.objects import Manifest, Tensor
 from wvc.repo.repository import Repository
-from wvc.store.header import BITS, size_of
-
-CHUNK = 1 << 20  # numbers at a time
+from wvc.store.header import size_of
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,13 @@ class Change:
 
     @property
     def layer(self) -> str:
-        """The module that the tensor belongs to: its name without the last part."""
-        return self.name.rpartition(".")[0] or self.name
+        """The module that the tensor belongs to."""
+        return layer_of(self.name)
+
+
+def layer_of(name: str) -> str:
+    """The module that the tensor `name` belongs to: the name without its last part."""
+    return name.rpartition(".")[0] or name
 
 
 def diff(repository: Repository, old: Manifest, new: Manifest, progress: Progress = SILENT) -> list[Change]:
@@ -78,27 +80,18 @@ def _compare(repository: Repository, before: Tensor | None, after: Tensor | None
 @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN are fair answers
 def _measure(repository: Repository, before: Tensor, after: Tensor) -> Change:
     numbers = math.prod(after.shape)
+    if decode(memoryview(b""), after.dtype) is None:
+        return Change(after.name, "changed", after.dtype, after.shape, numbers)
     sums = np.zeros(4)  # |d|^2, |a|^2, |b|^2, a.b
     largest, changed = 0.0, 0
-    known = False
-    for a, b in _chunks(repository.tensor(before), repository.tensor(after), after.dtype):
+    for a, b in zip(repository.chunks(before), repository.chunks(after), strict=True):
         x, y = decode(a, after.dtype), decode(b, after.dtype)
-        if x is None or y is None:
-            break
-        known = True
+        assert x is not None and y is not None
         d = y - x
         sums += np.array([d @ d, x @ x, y @ y, x @ y])
         largest = float(np.maximum(largest, np.max(np.abs(d), initial=0.0)))  # NaN stays NaN
         changed += int(np.count_nonzero(~((x == y) | (np.isnan(x) & np.isnan(y)))))
-    if not known:
-        return Change(after.name, "changed", after.dtype, after.shape, numbers)
     l2, norm, other, dot = math.sqrt(sums[0]), math.sqrt(sums[1]), math.sqrt(sums[2]), float(sums[3])
     relative = l2 / norm if norm else math.inf if l2 else 0.0
     cosine = dot / (norm * other) if norm and other else math.nan
     return Change(after.name, "changed", after.dtype, after.shape, numbers, changed, l2, relative, cosine, largest)
-
-
-def _chunks(a: memoryview, b: memoryview, dtype: str) -> Iterator[tuple[memoryview, memoryview]]:
-    step = CHUNK * BITS[dtype] // 8
-    for start in range(0, len(a), step):
-        yield a[start : start + step], b[start : start + step]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from wvc.errors import Damage
 from wvc.progress import SILENT, Progress
+from wvc.repo.damage import Touched, touched
 from wvc.repo.lineage import Lineage
 from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, parse
 from wvc.repo.repository import Repository
 from wvc.store.header import size_of
-from wvc.store.packs import Pack
+from wvc.store.packs import ID, Pack
 from wvc.store.reader import Reader
 from wvc.store.threads import spread
 
@@ -23,13 +24,18 @@ Object = Commit | Manifest | Attachment | TaskDescription
 
 @dataclass
 class Report:
-    """problems: one line each, worst first; empty if all is well. counts: what was checked."""
+    """problems: one line each, worst first; empty if all is well. counts: what was checked.
+
+    lost: what no pack holds whole, and what that touches.
+    """
 
     problems: list[str] = field(default_factory=list)
+    lost: list[Touched] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def json(self) -> dict[str, object]:
-        return {"ok": not self.problems, "problems": self.problems, "checked": dict(self.counts)}
+        lost = [vars(item) for item in self.lost]
+        return {"ok": not self.problems, "problems": self.problems, "lost": lost, "checked": dict(self.counts)}
 
 
 @dataclass
@@ -64,6 +70,7 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
     _check_links(objects, contents.sizes, report)
     _check_refs(repository, objects, report)
     _check_attachments(repository, objects, report)
+    report.lost = _lost(repository, contents, holders)
     if not report.problems:  # what is damaged makes projections differ, and is named already
         _check_lineage(repository, report)
     return report
@@ -82,9 +89,21 @@ def _open(packs: Path, names: Iterable[str], report: Report) -> list[Pack]:
     return opened
 
 
+def _lost(repository: Repository, contents: Contents, holders: Iterable[str]) -> list[Touched]:
+    """Everything that ought to be here and of which no pack has a good copy."""
+    wanted = {*holders, *repository.refs.values()}
+    wanted |= {target for item in contents.objects.values() for _, target, _ in _named(item)}
+    lost = sorted(id for id in wanted - contents.sizes.keys() if ID.fullmatch(id))
+    try:
+        current = repository.branch
+    except Damage:
+        current = None
+    return touched(repository.lineage, repository.refs, lost, current) if lost else []
+
+
 def _check_entries(reader: Reader, pack: Pack, contents: Contents, report: Report, progress: Progress) -> None:
     """Every entry of `pack` must be what its header and its name say."""
-    objects = set(pack.objects())
+    objects = dict.fromkeys(pack.objects())
     for id in objects:
         try:
             contents.objects[id] = parse(bytes(pack.read(id)))
@@ -107,7 +126,7 @@ def _problem(reader: Reader, pack: Pack, id: str) -> Damage | None:
     try:
         pack.check(id)
         if pack.stored(id).codec != "raw":
-            next(reader.ways(pack, id)).checked()
+            reader.entry(pack, id).checked()
     except Damage as error:
         return error
     return None

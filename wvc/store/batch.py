@@ -16,10 +16,11 @@ from wvc.store.blobs import Blob, Bytes, held
 from wvc.store.canonical import digest
 from wvc.store.choice import Choice, choose
 from wvc.store.codecs import Plan
+from wvc.store.copies import Copy
 from wvc.store.durable import disk
 from wvc.store.pack_writer import PackWriter, room
 from wvc.store.packs import MAX_ENTRIES, Stored
-from wvc.store.reader import Copy, Reader
+from wvc.store.reader import Reader
 from wvc.store.reading import Reading, equals
 
 # A tensor may need an entry for itself and one for the padding before it.
@@ -151,10 +152,11 @@ class Batch:
         if not self._reader.has(reading.id):
             return True
         with contextlib.suppress(Damage):
-            for copy in self._reader.copies(reading.id):
-                if equals(blob, copy):
-                    self._rely_on(copy)
-                    return False
+            copy = self._reader.best(reading.id)
+            if not equals(blob, copy):
+                copy = self._reader.whole(reading.id)
+            self._rely_on(copy)
+            return False
         return True
 
     def _keep(

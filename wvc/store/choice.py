@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from wvc.errors import Damage
 from wvc.store.blobs import Blob, Bytes
 from wvc.store.codecs import CHUNK, STEPS, Plan, encode, plan
+from wvc.store.copies import Copy
 from wvc.store.packs import chunks_of
-from wvc.store.reader import Copy, Reader
+from wvc.store.reader import Reader
 
 # Reading a difference of depth n decodes n + 1 tensors.
 MAX_DEPTH = 4

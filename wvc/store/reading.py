@@ -11,7 +11,7 @@ from wvc.errors import BadFile
 from wvc.store.blobs import Blob, Bytes
 from wvc.store.choice import Choice
 from wvc.store.codecs import CHUNK, encode, unchanged
-from wvc.store.reader import Copy
+from wvc.store.copies import Copy
 
 
 class Reading:
