@@ -56,9 +56,12 @@ class Header:
 def read_header(fd: int, path: object) -> Header:
     """The checked header of the open file `fd`. Raises BadFile."""
     size = os.fstat(fd).st_size
-    length = int.from_bytes(os.pread(fd, 8, 0), "little")
+    start = os.pread(fd, 8, 0)
+    length = int.from_bytes(start, "little")
     if size < 8 or length > size - 8:
         hint = "a checkpoint of PyTorch's must end in .pt, .pth or .bin"
+        if start == b"version ":
+            hint = "it is a pointer of git-lfs: run `git lfs pull` where it comes from"
         raise BadFile(path, "not a safetensors file, or cut short", hint)
     if not 2 <= length <= MAX_HEADER:
         raise BadFile(path, f"not a safetensors file: a header of {length} bytes")

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wvc.errors import CorruptObject
@@ -22,6 +22,7 @@ ENTRY_BYTES = 152
 # What is said of an entry that is coded: three ids, dtype, sizes, and quotes that are escaped.
 CODING_BYTES = 256
 PAD_BYTES = 112
+SMALL = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ class PackWriter:
         text = self._text()
         if not self.fits():
             raise ValueError("more entries than room was kept for")
-        if not self._written:
-            self._room = _aligned(8 + len(text) + self._objects_size())
+        self._move_to(_aligned(8 + len(text) + self._objects_size()))
         raw = self._length().to_bytes(8, "little") + text.ljust(self._length())
         self._draft.write(raw + b"".join(self._objects.values()), 0)
         self._pad()
@@ -114,6 +114,16 @@ class PackWriter:
     def close(self) -> None:
         """Give up the draft. A pack that was published stays."""
         self._draft.close()
+
+    def _move_to(self, room: int) -> None:
+        """Move the entries up to the header where that costs little: in a small pack the gap is a good part of all."""
+        size = self._end() - self._room
+        if self._written and (self._room - room < ALIGNMENT or size > SMALL):
+            return
+        self._draft.write(os.pread(self._draft.fd, size, self._room), room)
+        by = self._room - room
+        self._written = {e.id: replace(e, start=e.start - by, stop=e.stop - by) for e in self._written.values()}
+        self._room = room
 
     def _objects_size(self) -> int:
         return sum(map(len, self._objects.values()))
