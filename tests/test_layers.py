@@ -7,6 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from wvc.repo import sources
+from wvc.repo.intake import Plan, take
+from wvc.repo.objects import ModelSpec
+from wvc.repo.repository import create
+from wvc.store.records import Draft
+
+from .repo.layouts import bf16, model_folder, safetensors
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "torchvision", "ray", "matplotlib", "sklearn", "scipy", "timm")
@@ -57,7 +66,9 @@ def test_no_help_loads_what_is_heavy() -> None:
     assert loaded(*lines) == dict.fromkeys(lines, "[]")
 
 
-@pytest.mark.parametrize("command", ["log", "status", "branch", "show", "lineage", "diff HEAD HEAD"])
+@pytest.mark.parametrize(
+    "command", ["log", "log -- *", "status", "branch", "show", "lineage", "diff HEAD HEAD", "blame", "du"]
+)
 def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> None:
     make = "import sys; from pathlib import Path; from wvc.repo.repository import create; "
     make += "from wvc.store.records import Draft; "
@@ -66,3 +77,44 @@ def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> 
     line = f"-C {tmp_path / 'zoo'} {command}"
 
     assert loaded(line) == {line: "[]"}
+
+
+def test_weights_of_a_known_model_follow_head_without_torch(tmp_path: Path) -> None:
+    spec = ModelSpec("digits/digits_cnn", 3, None, "head")
+    repository = create(tmp_path / "zoo", Draft("init", "Ada", 0))
+    lines = []
+    for outputs in (3, 5):
+        file = tmp_path / f"{outputs}.safetensors"
+        file.write_bytes(safetensors({"head.weight": bf16(outputs, 2), "w": bf16(3)}))
+        lines.append(f"-C {tmp_path / 'zoo'} commit --weights {file}")
+    with sources.open(tmp_path / "3.safetensors") as source:
+        take(repository, source, Plan("refs/heads/main", "base", {"kind": "import"}, spec))
+
+    assert loaded(*lines) == dict.fromkeys(lines, "[]")
+    after = repository.manifest(repository.head()).spec
+    assert after is not None and after.outputs == 5
+
+
+def test_weights_go_in_and_out_without_torch(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    file = tmp_path / "one.safetensors"
+    file.write_bytes(safetensors({"w": bf16(3)}))
+    torch.save({"w": torch.ones(3)}, tmp_path / "x.pt")
+    made = [f"{tmp_path / name}" for name in ("out", "out.safetensors", "shards", "out.pt")]
+    zoo = f"-C {tmp_path / 'zoo'}"
+    create(tmp_path / "zoo", Draft("init", "Ada", 0))
+    lines = [
+        f"{zoo} import {folder}",
+        f"{zoo} import {folder / 'model.safetensors.index.json'} -b shards",
+        f"{zoo} import {file} -b file",
+        f"{zoo} import {tmp_path / 'x.pt'} -b torch",
+        f"{zoo} commit --weights {folder} -m again",
+        f"{zoo} commit --weights {file}",
+        f"{zoo} commit --weights {tmp_path / 'x.pt'}",
+        f"{zoo} export HEAD~2 {made[0]}",
+        f"{zoo} export {made[1]}",
+        f"{zoo} export shards {made[2]} --max-shard-size 1KB --tensors *",
+    ]
+
+    assert loaded(*lines) == dict.fromkeys(lines, "[]")
+    assert [Path(path).exists() for path in made] == [True, True, True, False]

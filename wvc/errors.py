@@ -176,9 +176,7 @@ class DiskProblem(WvcError):
     """The operating system refused to read or write."""
 
     def __init__(self, path: object, why: str) -> None:
-        super().__init__(
-            f"{path}: {why}", "nothing was changed; free some space or mend the permissions, then try again"
-        )
+        super().__init__(f"{path}: {why}", "nothing is lost; free some space or mend the permissions, then try again")
 
 
 class TaskProblem(WvcError):

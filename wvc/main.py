@@ -5,6 +5,8 @@ A command is imported when it is invoked; names and help come from the files' te
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import difflib
 import gc
 import os
@@ -41,7 +43,25 @@ Usage = cast(type[Exception], typer.BadParameter.__base__)
 
 
 class Plain(TyperCommand):
-    """A command whose help is plain text, in every version of Typer."""
+    """A command whose help is plain text, in every version of Typer.
+
+    What follows `--` are globs for names of tensors, where the command has an option for those.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        option = self._globs()
+        if option is not None and "--" in args:
+            at = args.index("--")
+            args = [*args[:at], *(f"{option}={glob}" for glob in args[at + 1 :])]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return pieces if self._globs() is None else [*pieces, "[-- GLOB...]"]
+
+    def _globs(self) -> str | None:
+        """The option that takes globs, if there is one."""
+        return next((param.opts[0] for param in self.params if param.name == "globs"), None)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         for part in (self.format_usage, self.format_help_text, self.format_options, self.format_epilog):
@@ -167,7 +187,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.use_json(False)
     warnings.showwarning = _warned
     gc.disable()
+    _keep_freed_memory()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what was freed. To give back each chunk of weights and ask for it again is a third of the work."""
+    with contextlib.suppress(OSError, AttributeError):
+        for parameter, size in ((-1, 256 << 20), (-3, 64 << 20)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

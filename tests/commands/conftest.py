@@ -35,11 +35,15 @@ TRAINED = {
 
 
 class Zoo:
-    """A repository that commits are put into by hand. `names` remembers their ids by message."""
+    """A repository that commits are put into by hand.
+
+    `names` remembers their ids by message, `numbers` the last number of their one tensor.
+    """
 
     def __init__(self, path: Path) -> None:
         self.repository = create(path, Draft("init", "Ada", 1_700_000_000, default_branch="main"))
         self.names: dict[str, str] = {}
+        self.numbers: dict[str, int] = {}
 
     def commit(
         self,
@@ -48,14 +52,19 @@ class Zoo:
         parents: Mapping[str, str] | Sequence[str] = (),
         how: Mapping[str, Any] | None = None,
         author: str = "Ada",
+        number: int | None = None,
     ) -> str:
-        """Put a commit, with parents by message (and coefficient), at the tip of `branch` if any; return its id."""
+        """Put a commit, with parents by message (and coefficient), at the tip of `branch` if any; return its id.
+
+        number: the last one of its tensor, by default another than in all commits before.
+        """
         shares = parents if isinstance(parents, Mapping) else dict.fromkeys(parents, "1")
         made = tuple(Parent(self.names[name], Fraction(share)) for name, share in shares.items())
         generation = 1 + max((self.repository.commit(p.commit).generation for p in made), default=0)
         created = 1_700_000_000 + 60 * len(self.names)
         with self.repository.batch([(2, 2)], 8192) as batch:
-            data = struct.pack("<4f", 1, 2, 3, len(self.names))
+            self.numbers[message] = len(self.names) if number is None else number
+            data = struct.pack("<4f", 1, 2, 3, self.numbers[message])
             manifest = Manifest((Tensor("layer.weight", "F32", (2, 2), batch.add("F32", (2, 2), [data])),))
             batch.put(manifest.data)
             how = how or {"kind": "import"}
@@ -128,21 +137,22 @@ class Run:
 @pytest.fixture
 def run(zoo: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """wvc in the zoo."""
-    yield from _running(zoo, capsys, monkeypatch)
+    yield from running(zoo.repository.path, capsys, monkeypatch)
 
 
 @pytest.fixture
 def run_hostile(hostile: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """wvc in the hostile repository."""
-    yield from _running(hostile, capsys, monkeypatch)
+    yield from running(hostile.repository.path, capsys, monkeypatch)
 
 
-def _running(zoo: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    home = zoo.repository.path.parent
+def running(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """wvc in the repository at `path`, in a world without configuration."""
+    home = path.parent
     for name in ("WVC_AUTHOR", "SOURCE_DATE_EPOCH", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.chdir(home)  # and back at the end: -C changes the folder of this process
-    yield Run(zoo.repository.path, capsys)
+    yield Run(path, capsys)
     console.use_json(False)

@@ -74,3 +74,65 @@ def test_log_of_strangers_cannot_touch_the_terminal(run_hostile: Run) -> None:
 
         assert not set(out) & set("\x1b\x9b\u202e")
         assert "[/red][31m[bold]txt" in out
+
+
+def test_log_of_tensors_shows_the_commits_that_set_them(run: Run, zoo: Zoo) -> None:
+    zoo.commit("same", "soup", ["soup"], number=zoo.numbers["soup"])
+
+    assert subjects(run("log", "--json", "soup")) == ["same", "soup", "second", "first", "base"]
+    assert subjects(run("log", "--json", "soup", "--", "layer.*")) == ["soup", "second", "first", "base"]
+    assert subjects(run("log", "--json", "soup", "-n", "2", "--", "layer.weight")) == ["soup", "second"]
+    assert subjects(run("log", "--json", "main..soup", "--tensors", "*")) == ["soup", "second", "first"]
+    assert subjects(run("log", "--json", "--", "*.weight")) == ["base"]
+    assert subjects(run("log", "--json", "--all", "--", "*")) == ["soup", "second", "first", "base"]
+
+
+def test_log_graph_of_tensors_leads_over_what_is_left_out(run: Run, zoo: Zoo) -> None:
+    for name in ("one", "two"):
+        zoo.commit(name, "main", ["base" if name == "one" else "one"], number=zoo.numbers["base"])
+    zoo.commit("three", "main", ["two"])
+    base, three = (zoo.names[name][:10] for name in ("base", "three"))
+
+    assert run("log", "--graph", "--oneline", "--", "layer.*").splitlines() == [
+        f"* {three} (HEAD -> main) three",
+        f"* {base} base",
+    ]
+
+
+def test_log_of_two_dashes_and_nothing_is_the_whole_log(run: Run) -> None:
+    assert run("log", "soup", "--") == run("log", "soup")
+
+
+def test_log_of_an_empty_range_needs_no_tensors(run: Run) -> None:
+    assert run("log", "main..main", "--", "nothing") == ""
+
+
+def test_log_of_a_tensor_that_no_commit_has(run: Run) -> None:
+    assert run.all("log", "--", "layer.wieght")[::2] == (
+        1,
+        "error: no tensor is called 'layer.wieght'\nhint: did you mean 'layer.weight'?\n",
+    )
+
+
+def test_log_of_a_tensor_whose_name_begins_with_a_dash(run: Run) -> None:
+    assert run.all("log", "--", "-n", "--all")[2].startswith("error: no tensor is called '-n'\n")
+
+
+def test_log_of_a_tensor_in_place_of_a_revision_says_where_tensors_stand(run: Run) -> None:
+    def hint(*words: str) -> str:
+        code, _, err = run.all("log", *words)
+        assert code == 1 and "unknown revision" in err
+        return err.splitlines()[1]
+
+    assert hint("layer.*") == "hint: tensors are called so: `wvc log -- 'layer.*'`"
+    assert hint("soup", "layer.weight") == "hint: tensors are called so: `wvc log soup -- layer.weight`"
+    assert hint("layer") == "hint: tensors are called so: `wvc log -- 'layer.*'`"
+    assert hint("nothing") == "hint: run `wvc branch` and `wvc log` to see what there is"
+
+
+def test_log_help_shows_where_tensors_stand(run: Run) -> None:
+    assert "[REV|A..B]... [-- GLOB...]" in run("log", "--help")
+
+
+def subjects(text: str) -> list[str]:
+    return [entry["message"] for entry in json.loads(text)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,17 @@ def test_where_no_file_can_be_written_memory_will_do(history, monkeypatch, tmp_p
 
     assert len(Graph(found).nodes) == 3
     assert len(Graph(found).nodes) == 3
+
+
+def test_all_threads_read_the_same_memory(history):
+    path = history.folder / "lineage.db"
+    path.unlink()
+    path.mkdir()
+    found = again(history)
+    ids = found.manifest(found.head()).ids()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(found.packs_with, ids))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,56 @@ def test_a_task_is_called_by_one_word(name):
         names.task(name)
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "1_Pooling/config.json", "a/b/c/d", "x" * 128, "A-b_c.0", "console", "com"]
+)
+def test_ordinary_names_of_files_are_taken(name):
+    names.check_files([name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", ".a", "a/.b", "a.", "a./b", "_a", "-a", "a b",
+     "a\n", "a\0", "é", "a\\b", "C:a", "~a", "a*", "a?", "x" * 129, "a/b/c/d/e", "con", "CON", "nul.txt",
+     "a/Aux.tar.gz", "com1", "LPT9.x", "prn/a", "a\u202eb"],
+    ids=ascii,
+)  # fmt: skip
+def test_names_that_some_file_system_would_mistake_are_refused(name):
+    with pytest.raises(ValueError, match="file name"):
+        names.check_files(["fine", name])
+
+
+@pytest.mark.parametrize(
+    "files",
+    [["a", "a"], ["a", "A"], ["x/a", "X/b"], ["x/a", "X/a"], ["a", "a/b"], ["a/b", "a"], ["a", "A/b"],
+     ["a/b/c", "a/b"]],
+    ids=ascii,
+)  # fmt: skip
+def test_names_that_cannot_lie_side_by_side_are_refused(files):
+    with pytest.raises(ValueError, match="file name"):
+        names.check_files(files)
+
+
+def test_names_that_only_begin_alike_lie_side_by_side():
+    names.check_files(["a", "ab", "b/a", "b/ab", "b/c/a", "a.b", "c-d"])
+
+
+@given(st.lists(st.text("abAB/.", min_size=1, max_size=6), max_size=4))
+def test_what_is_taken_can_be_made_on_a_file_system_that_ignores_case(files):
+    try:
+        names.check_files(files)
+    except ValueError:
+        return
+
+    made: dict[str, bool] = {}  # place -> whether it is a file
+    for name in files:
+        parts = name.lower().split("/")
+        assert all(part.strip(".") for part in parts)
+        assert not any(made.get("/".join(parts[:i])) for i in range(1, len(parts)))
+        assert name.lower() not in made
+        made |= {"/".join(parts[:i]): False for i in range(1, len(parts))} | {name.lower(): True}
+
+
 @given(st.text(max_size=12) | st.text("ab./-@{}~^", max_size=12))
 def test_what_is_taken_is_always_a_ref_of_the_log(name):
     try:

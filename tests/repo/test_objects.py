@@ -85,6 +85,11 @@ BAD: list[tuple[Any, dict[str, Any]]] = [
         [["a", "F32", [1], "../../x"]],
     )),
     *((MANIFEST, {"files": value}) for value in (None, [["a"]], [["a", "x"]], [[5, A]], {"a": A})),
+    *((MANIFEST, {"files": [[name, A] for name in found]}) for found in (
+        ["../x"], ["/x"], ["a//b"], [""], [".git"], ["a."], ["nul"], ["a b"], ["a\nb"], ["a/b/c/d/e"], ["é"],
+        ["x" * 129], ["b", "a"], ["a", "a"], ["A", "a"], ["a", "a/b"], ["A/x", "a/y"], ["a/Com1.txt"], ["C:x"],
+        ["a\\b"],
+    )),
     *((MANIFEST, {"spec": value}) for value in (
         5, [], {}, SPEC.json() | {"mean": ["x"]}, SPEC.json() | {"outputs": "2"}, SPEC.json() | {"classes": [1]},
         SPEC.json() | {"architecture": None}, SPEC.json() | {"mean": ["0.50"]}, SPEC.json() | {"image_size": -1},

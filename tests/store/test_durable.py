@@ -15,7 +15,7 @@ import pytest
 
 from wvc.errors import DiskProblem
 from wvc.store import durable
-from wvc.store.durable import Draft, create, disk, replace, sweep
+from wvc.store.durable import Draft, create, disk, make_folder, replace, sweep
 
 HOLD = """
 import sys, time
@@ -207,6 +207,32 @@ def test_sweep_of_a_folder_that_is_not_there_is_no_error(tmp):
     sweep(tmp)
 
     assert not tmp.exists()
+
+
+def test_a_draft_that_cannot_be_removed_is_left_to_the_sweep(tmp_path, tmp, monkeypatch):
+    def cannot(*args: object, **options: object) -> None:
+        raise OSError(errno.EIO, "not now")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.unlink", cannot)
+        create(tmp_path / "file", b"data", tmp)  # it is there: that is no failure
+    assert [path.read_bytes() for path in tmp.iterdir()] == [b"data"]
+
+    sweep(tmp)
+
+    assert list(tmp.iterdir()) == []
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+def test_new_folders_are_made_durable_from_the_first_that_was_there(tmp_path, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+
+    assert make_folder(tmp_path / "a" / "b" / "c")
+    assert not make_folder(tmp_path / "a" / "b")
+
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
 
 
 def test_folders_that_cannot_be_synced_are_accepted(tmp_path, monkeypatch):

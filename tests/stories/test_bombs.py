@@ -1,4 +1,4 @@
-"""Small inputs that would take much: each is refused in under a second and in under 256 MB more than wvc itself takes."""
+"""Small inputs that would take much: each is refused in under a second, in under 256 MB more than wvc itself takes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ BOMBS = {
         "work = lambda: records.parse(data)", True),
     "differences in a circle": (
         "one, two = '1' * 64, '2' * 64; stored = bytes(8); coding = lambda b, d: ['delta', 'U8', 4, d, b, sha(stored)];"
-        "name = pack({'wvc': 'pack 1', 'objects': '0', 'codecs': json.dumps({one: coding(two, 9), two: coding(one, 9)})},"
+        "codecs = json.dumps({one: coding(two, 9), two: coding(one, 9)});"
+        "name = pack({'wvc': 'pack 1', 'objects': '0', 'codecs': codecs},"
         " [(one, 8), (two, 8)], stored * 2);"
         "work = lambda: reader.Reader(Path('.'), lambda _: [name]).read(one)", False),
     "a chain of differences that branches": (
@@ -133,7 +134,9 @@ def explode(tmp_path: Path) -> Callable[[str], Outcome]:
     def run(bomb: str) -> Outcome:
         code, plain = BOMBS[bomb]
         program = f"{BEGIN}\n{code}\nplain = {plain}\n{END}"
-        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         found: Outcome = json.loads(done.stdout)
         return found

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from wvc.errors import BadFile, ModelProblem, RepositoryExists, UsageError, WvcError
+from wvc.repo import sources
 from wvc.repo.repository import Repository
 from wvc.verbs.commit import commit_weights
+from wvc.verbs.describe import describe
 from wvc.verbs.import_ import Foundation, import_weights
 from wvc.verbs.init import init
 from wvc.weights import Weights
@@ -80,6 +82,21 @@ def test_without_internet_pretrained_weights_must_come_from_a_file(tmp_path: Pat
     assert "--weights" in str(caught.value.hint)
 
 
+def test_a_key_needs_a_file(tmp_path: Path):
+    with pytest.raises(UsageError):
+        init(tmp_path / "zoo", Foundation("digits_cnn", random=0, key="ema"))
+
+
+def test_a_checkpoint_is_a_foundation(tmp_path: Path):
+    torch.save({"ema": {"w": torch.ones(2)}, "raw": {"w": torch.zeros(2)}}, tmp_path / "x.pt")
+
+    repository = init(tmp_path / "zoo", Foundation(weights=tmp_path / "x.pt", key="ema"))
+
+    assert repository.head().how == {"kind": "import", "format": "pytorch", "key": "ema"}
+    held = Weights.of(repository, repository.manifest(repository.head()))
+    assert held["w"].tolist() == [1, 1]
+
+
 def test_random_and_a_file_exclude_each_other(tmp_path: Path):
     with pytest.raises(UsageError):
         init(tmp_path / "zoo", Foundation("digits_cnn", weights=tmp_path / "x", random=0))
@@ -89,7 +106,8 @@ def test_an_import_is_a_history_of_its_own(tmp_path: Path):
     repository = init(tmp_path / "zoo", Foundation("digits_cnn", random=0))
     file = digits_file(tmp_path / "d.safetensors")
 
-    made = import_weights(repository, Foundation("digits_cnn", weights=file), "refs/heads/other", "other")
+    with sources.open(file) as source:
+        made = import_weights(repository, source, "refs/heads/other", "other", describe("digits_cnn", source))
 
     assert made.parents == () and repository.manifest(made).spec.outputs == 10
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wvc.errors import NoCommitYet, RefExists, UsageError, WvcError
+from wvc.errors import NoCommitYet, RefExists, RefMoved, UsageError, WvcError
 from wvc.repo.objects import Commit, Manifest
 from wvc.repo.repository import Repository, create
 from wvc.store.records import Draft, Move
@@ -64,6 +64,17 @@ def test_renaming_over_another_branch_takes_force(repository: Repository) -> Non
 
     assert set(repository.refs) == {"refs/heads/other"}
     assert repository.branch == "refs/heads/other"
+
+
+def test_a_renaming_that_fails_leaves_head_where_it_was(repository: Repository, monkeypatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise RefMoved("main")
+
+    monkeypatch.setattr(Repository, "record", refuse)
+    with pytest.raises(RefMoved):
+        branch.rename(repository, "main", "trunk")
+
+    assert repository.branch == "refs/heads/main"
 
 
 def test_switching_to_a_branch_of_two_remotes_asks_which(repository: Repository) -> None:

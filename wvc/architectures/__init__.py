@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from wvc import plugins
 from wvc.architectures._heads import head_name, join_state, split
-from wvc.architectures._states import check, completed
 from wvc.errors import ModelProblem
 from wvc.repo.objects import ModelSpec
+from wvc.repo.states import check, completed
 
 __all__ = [
     "Card",

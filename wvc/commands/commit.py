@@ -13,6 +13,7 @@ from wvc.repo import names, scores
 from wvc.repo.objects import Commit
 from wvc.repo.repository import Repository
 from wvc.repo.scores import Score
+from wvc.repo.sources import title
 
 if TYPE_CHECKING:
     from wvc.verbs.probe import Form
@@ -24,7 +25,10 @@ def command(
     context: typer.Context,
     task: Annotated[str | None, typer.Option("--task", "-t", help="Task to fine-tune on, by default HEAD's")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commit")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Commit this safetensors file instead of training")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Commit this file, index or model folder instead of training")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Dictionary in a PyTorch checkpoint that holds the weights")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Give up an unfinished training")] = False,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --resume or --abort, which one")] = None,
@@ -104,7 +108,7 @@ def command(
     if weights is not None:
         from wvc.verbs.commit import commit_weights
 
-        made = commit_weights(repository, weights, message or weights.stem, console.progress())
+        made = commit_weights(repository, weights, message or title(weights), console.progress(), key=key)
         console.show(made, lambda commit: render(commit, names.short(repository.branch)))
         return
     from wvc.verbs import plan, train
@@ -152,7 +156,9 @@ def _check(context: typer.Context, *, weights: Path | None, going_on: bool, run:
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     if run is not None and not going_on:
         raise UsageError(f"unexpected argument {run!r}", "a run is named with --resume; a message with -m")
-    allowed = {"resume", "abort", "run", "metrics", "json"} if going_on else {"weights", "message", "json"}
+    allowed = {"resume", "abort", "run", "metrics", "json"} if going_on else {"weights", "key", "message", "json"}
+    if "key" in given and weights is None:
+        raise UsageError("--key needs --weights")
     odd = sorted(given - allowed)
     if odd and (going_on or weights is not None):
         with_ = "--resume goes on as the run began" if going_on else "--weights commits a file"

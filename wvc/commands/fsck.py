@@ -19,6 +19,9 @@ def render(report: Report) -> str:
     checked = ", ".join(f"{count} {what}" for what, count in report.counts.items())
     if not report.problems:
         return f"[green]ok[/]: {checked}"
-    listed = "\n".join(f"[red]damage:[/] {console.safe(problem)}" for problem in report.problems)
+    lines = [f"[red]damage:[/] {console.safe(problem)}" for problem in report.problems]
+    for item in report.lost:
+        lines.append(f"[red]lost:[/] {console.safe(item.subject)}: {console.safe(item.place)}")
+        lines += [f"  it is stored as a difference to {id[:12]}, which is lost too" for id in item.bases]
     plural = "problem" if len(report.problems) == 1 else "problems"
-    return f"{listed}\n{len(report.problems)} {plural}; checked {checked}"
+    return "\n".join([*lines, f"{len(report.problems)} {plural}; checked {checked}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -11,19 +11,23 @@ from typing import Annotated
 import typer
 
 from wvc import console
+from wvc.commands._dashes import behind_dashes
 from wvc.commands._graph import draw
 from wvc.commands._words import decoration, percent, short, when
 from wvc.repo import history, names, scores
+from wvc.repo.contents import Contents
 from wvc.repo.graph import Graph, Node
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import span
+from wvc.repo.touching import Touching, check, nearest
 
 
 @dataclass(frozen=True)
 class Entry:
     """A commit in a log.
 
-    lines: its parents, less those that a..b leaves out: where --graph draws lines to.
+    lines: where --graph draws lines to: its parents, less those that a..b leaves out; where only some commits are
+      wanted, the next of those below it.
     refs: full names of the refs that name it.
     validation: its best accuracy on held-out images of the training domains, None if nobody measured it.
     """
@@ -47,34 +51,67 @@ def command(
     graph: Annotated[bool, typer.Option("--graph", help="Draw how commits hang together")] = False,
     oneline: Annotated[bool, typer.Option("--oneline", help="Show one line per commit")] = False,
     all: Annotated[bool, typer.Option("--all", help="Start from every branch, tag and probe")] = False,
+    globs: Annotated[
+        list[str] | None,
+        typer.Option("--tensors", metavar="GLOB", help="Only commits that set a tensor with such a name; or behind --"),
+    ] = None,
 ) -> None:
-    """Show the history of commits."""
+    """Show the history of commits.
+
+    With names of tensors, in which * crosses dots, only commits that set or removed one of them are shown: commits
+    that have it in common with none of the parents that their weights were made of.
+    """
     repository = Repository()
-    found = entries(repository, revisions or ([] if all else ["HEAD"]), number, everything=all)
+    found = entries(repository, revisions or ([] if all else ["HEAD"]), number, everything=all, globs=globs or ())
     current = repository.branch
     console.show(found, lambda entries: render(entries, current, graph=graph, oneline=oneline))
 
 
-def entries(repository: Repository, revisions: Sequence[str], number: int | None, *, everything: bool) -> list[Entry]:
-    """The first `number` commits of the history of `revisions`, or of every ref too."""
+def entries(
+    repository: Repository,
+    revisions: Sequence[str],
+    number: int | None,
+    *,
+    everything: bool,
+    globs: Sequence[str] = (),
+) -> list[Entry]:
+    """The first `number` commits of the history of `revisions`, or of every ref too.
+
+    globs: only those that set a tensor with such a name. Raises WvcError for one that none of the commits has.
+    """
     graph = Graph(repository)
-    spans = [span(repository, text) for text in revisions]
+    with behind_dashes(repository, "log", revisions):
+        spans = [span(repository, text) for text in revisions]
     starts = [id for wanted, _ in spans for id in wanted]
     if everything:
         starts += [id for ref, id in repository.refs.items() if not ref.startswith(names.TASKS)]
     graph.check(starts)
     unwanted = graph.ancestors(id for _, left_out in spans for id in left_out)
-    nodes = islice(graph.ordered(graph.ancestors(starts) - unwanted), number)
+    nodes = graph.ordered(graph.ancestors(starts) - unwanted)
+    found = _touching(repository, list(nodes), globs, number) if globs else _with_parents(nodes, unwanted, number)
     refs, known = history.refs_by_commit(repository), scores.by_commit(repository)
     return [
-        Entry(
-            node,
-            [parent for parent, _ in node.parents if parent not in unwanted],
-            refs.get(node.id, ()),
-            scores.validation(known.get(node.id, [])),
-        )
-        for node in nodes
+        Entry(node, lines, refs.get(node.id, ()), scores.validation(known.get(node.id, []))) for node, lines in found
     ]
+
+
+def _with_parents(
+    nodes: Iterator[Node], unwanted: Container[str], number: int | None
+) -> Iterator[tuple[Node, list[str]]]:
+    for node in islice(nodes, number):
+        yield node, [parent for parent, _ in node.parents if parent not in unwanted]
+
+
+def _touching(
+    repository: Repository, nodes: Sequence[Node], globs: Sequence[str], number: int | None
+) -> list[tuple[Node, list[str]]]:
+    """Lines lead over what is left out to the next commits that are shown."""
+    contents = Contents(repository)
+    if nodes:
+        check(contents.names(nodes), globs)
+    found = list(islice(filter(Touching(contents, globs), contents.along(nodes)), number))
+    below = nearest(nodes, {node.id for node in found})
+    return [(node, below[node.id]) for node in found]
 
 
 def render(entries: Sequence[Entry], current: str, *, graph: bool = False, oneline: bool = False) -> str:

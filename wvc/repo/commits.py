@@ -15,6 +15,7 @@ from wvc.store.canonical import dumps
 from wvc.store.records import Move
 
 LINE = 150  # bytes that a tensor takes in a manifest, name and shape apart
+FILE = 80  # bytes that a side file takes, name apart
 
 
 def make(
@@ -57,12 +58,13 @@ def record(
 def room(manifest: Manifest, how: Mapping[str, Any]) -> int:
     """Bytes of JSON that a commit of something like `manifest` made by `how` will take, generously."""
     tensors = sum(LINE + len(t.name.encode()) + 8 * len(t.shape) for t in manifest.tensors)
+    files = sum(FILE + len(name) for name, _ in manifest.files)
     spec = len(dumps(manifest.spec.json())) if manifest.spec else 0
-    return tensors + spec + 2048 + len(dumps(how))
+    return tensors + files + spec + 2048 + len(dumps(how))
 
 
 def bases(tensor: Tensor, like: Sequence[Manifest]) -> tuple[str, ...]:
-    """Ids of the tensors of the same name, dtype and shape in `like`: what `tensor` may be stored as a difference to."""
+    """Ids of the tensors of the same name, dtype and shape in `like`, whose bytes may resemble those of `tensor`."""
     found = (manifest.by_name.get(tensor.name) for manifest in like)
     return tuple(dict.fromkeys(t.id for t in found if t and (t.dtype, t.shape) == (tensor.dtype, tensor.shape)))
 

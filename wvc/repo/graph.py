@@ -35,6 +35,11 @@ class Node:
     def subject(self) -> str:
         return self.message.split("\n")[0]
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Parents that the weights were made of: those whose coefficient is not 0, in order."""
+        return tuple(id for id, coefficient in self.parents if coefficient != "0")
+
     def json(self) -> dict[str, object]:
         parents = [{"commit": id, "coefficient": coefficient} for id, coefficient in self.parents]
         return {**{name: getattr(self, name) for name in FACTS}, "parents": parents}

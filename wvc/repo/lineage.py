@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import StaticPool
 
 from wvc.errors import Damage, DiskProblem, WvcWarning
 from wvc.repo.objects import Attachment, Commit, Manifest, parse
@@ -107,7 +108,8 @@ class Lineage:
                 connection.exec_driver_sql("CREATE TABLE probe (x)")
                 connection.exec_driver_sql("DROP TABLE probe")
         except (OSError, DatabaseError):
-            self._engine = create_engine("sqlite://")
+            # One database for all threads; by default, each would have an empty one of its own.
+            self._engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
     def _catch_up(self, head: State) -> None:
         with self._engine.connect() as connection:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from wvc.errors import Damage
+from wvc.repo.names import check_files
 from wvc.store.canonical import Json, digest, dumps, loads
 from wvc.store.header import size_of
 from wvc.store.packs import ID
@@ -287,8 +288,8 @@ def parse(data: bytes) -> Commit | Manifest | Attachment | TaskDescription:
             raise ValueError("it has fields that wvc does not know, or spells them otherwise")
         if not all(ID.fullmatch(id) for id in _ids(item)):
             raise ValueError("an id that is none")
-        if isinstance(item, Manifest) and not _is_sorted([t.name for t in item.tensors]):
-            raise ValueError("the tensors of a manifest are not sorted, or one is there twice")
+        if isinstance(item, Manifest):
+            _check_order(item)
         _check_types(item)
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError) as error:
         raise Damage(f"not an object of wvc: {error}") from None
@@ -302,6 +303,15 @@ def _ids(item: Commit | Manifest | Attachment | TaskDescription) -> list[str]:
     if isinstance(item, Commit):
         return [item.manifest, item.weights, *(parent.commit for parent in item.parents)]
     return [item.subject if isinstance(item, Attachment) else item.fingerprint]
+
+
+def _check_order(manifest: Manifest) -> None:
+    """Raises ValueError. A list has one order, and names of files, which become paths one day, keep to the grammar."""
+    if not _is_sorted([tensor.name for tensor in manifest.tensors]):
+        raise ValueError("the tensors of a manifest are not sorted, or one is there twice")
+    if not _is_sorted([name for name, _ in manifest.files]):
+        raise ValueError("the files of a manifest are not sorted, or one is there twice")
+    check_files(name for name, _ in manifest.files)
 
 
 def _check_types(item: Commit | Manifest | Attachment | TaskDescription) -> None:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import re
 import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from wvc.errors import CorruptObject, Damage, NoCommitYet, RepositoryExists
-from wvc.repo import location, names
+from wvc.repo import damage, location, names
 from wvc.repo.config import Config, now
 from wvc.repo.lineage import Lineage
 from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, Tensor, parse
+from wvc.store import scratch
 from wvc.store.batch import Batch
-from wvc.store.durable import disk, replace, sweep, sync_folder
+from wvc.store.durable import disk, make_folder, replace, sweep, sync_folder
 from wvc.store.header import size_of
 from wvc.store.log import Log
 from wvc.store.reader import Reader
 from wvc.store.records import REF, Draft, Move, Transaction
 
 FOLDERS = ("packs", "log", "runs", "cache", "tmp")
-LEFT = re.compile(r"\.wvc[.-]\w+")
 T = TypeVar("T", Commit, Manifest, Attachment, TaskDescription)
 
 
@@ -39,6 +38,7 @@ class Repository:
         """Open the repository at `path` or above. Raises NotARepository, UnknownFormat, NotOwner."""
         self._open(location.find(Path(path)))
         sweep(self.folder / "tmp")  # not in another's repository: its `tmp` may be anything
+        scratch.sweep(self.path)
 
     @classmethod
     def source(cls, path: Path, scratch: Path) -> Self:
@@ -54,7 +54,7 @@ class Repository:
     def _open(self, folder: Path) -> None:
         self.folder = folder
         self.log = Log(folder / "log", folder / "tmp")
-        self.reader = Reader(folder / "packs", self.packs_with)
+        self.reader = Reader(folder / "packs", self.packs_with, self._explain)
         self._branch: str | None = None
         self._lock = threading.Lock()  # the lineage has one connection, readers may be many
 
@@ -131,6 +131,12 @@ class Repository:
         """
         return self.reader.chunks(tensor.id, size_of(tensor.dtype, tensor.shape))
 
+    def _explain(self, id: str, problem: Damage) -> None:
+        """Let `problem` say what it is that cannot be read, and which commits and refs it touches."""
+        with self._lock, contextlib.suppress(Damage):  # whatever else is wrong is another matter
+            (item,) = damage.touched(self.lineage, self.refs, [id], self.branch)
+            item.explain(problem)
+
     def packs_with(self, id: str) -> Sequence[str]:
         """Names of the packs that hold `id`."""
         with self._lock, self.lineage.read() as connection:
@@ -185,29 +191,30 @@ class Repository:
         return transaction
 
 
-def create(path: Path, draft: Draft, packs: Path | None = None, default: str = "main") -> Repository:
+def create(
+    path: Path, draft: Draft, packs: Path | None = None, default: str = "main", settings: Mapping[str, Any] = {}
+) -> Repository:
     """Make a repository at `path` whose first transaction is `draft`. It appears whole or not at all.
 
-    packs: a folder of packs to move in. Raises RepositoryExists.
+    packs: a folder of packs to move in. settings: by dotted key. Raises RepositoryExists.
     """
     target = path / location.FOLDER
     if target.exists():
         raise RepositoryExists(target)
-    path.mkdir(parents=True, exist_ok=True)
-    made = path / f"{location.FOLDER}.{secrets.token_hex(4)}"
     try:
         with disk(path):
-            _fill(made, draft, packs, default)
-            made.rename(target)
+            make_folder(path)
+            with scratch.scratch(path) as folder:
+                made = folder / location.FOLDER
+                _fill(made, draft, packs, default, settings)
+                made.rename(target)
             sync_folder(path)
     except FileExistsError:
         raise RepositoryExists(target) from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return Repository(path)
 
 
-def _fill(made: Path, draft: Draft, packs: Path | None, default: str) -> None:
+def _fill(made: Path, draft: Draft, packs: Path | None, default: str, settings: Mapping[str, Any]) -> None:
     made.mkdir()
     if packs is not None:
         packs.rename(made / "packs")
@@ -215,10 +222,12 @@ def _fill(made: Path, draft: Draft, packs: Path | None, default: str) -> None:
         (made / name).mkdir(exist_ok=True)
     tmp = made / "tmp"
     replace(made / "HEAD", f"ref: {names.branch(default)}\n".encode(), tmp)
+    for key, value in settings.items():
+        Config(made).set(value, *key.split("."))
     Log(made / "log", tmp).append(lambda _: draft, first=secrets.token_hex(32))
     replace(made / "format", f"{location.FORMAT}\n".encode(), tmp)
 
 
 def is_empty(path: Path) -> bool:
     """True if `path` is not there or is a folder with nothing in it but what a killed `clone` left."""
-    return not path.exists() or (path.is_dir() and all(LEFT.fullmatch(child.name) for child in path.iterdir()))
+    return not path.exists() or (path.is_dir() and all(scratch.NAME.fullmatch(child.name) for child in path.iterdir()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+WIDTH = 32  # bytes of an id in ManifestRow.tensors
+
 
 class Base(DeclarativeBase):
     """All tables."""
@@ -76,7 +78,7 @@ class LayoutRow(Base):
 class ManifestRow(Base):
     """What a manifest holds, in a hundredth of the time that it takes to read it.
 
-    tensors: ids in the order of the layout, 32 bytes each. files: a JSON object, name -> id.
+    tensors: ids in the order of the layout, WIDTH bytes each. files: a JSON object, name -> id.
     """
 
     __tablename__ = "manifests"

@@ -34,16 +34,17 @@ def scratch(parent: Path) -> Iterator[Path]:
 def sweep(parent: Path) -> None:
     """Remove the folders in `parent` whose makers are dead."""
     with contextlib.suppress(OSError):
-        for path in list(parent.iterdir()):
-            if NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-                _remove_if_dead(path)
+        with os.scandir(parent) as entries:
+            found = [entry.name for entry in entries if NAME.fullmatch(entry.name)]
+        for name in found:
+            _remove_if_dead(parent / name)
 
 
 def _remove_if_dead(path: Path) -> None:
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        young = path.stat().st_mtime > time.time() - 60
+        young = path.lstat().st_mtime > time.time() - 60
         try:
-            fd = os.open(path / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(path / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             written = False
         else:
@@ -51,4 +52,4 @@ def _remove_if_dead(path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             written = os.fstat(fd).st_size > 0
         if written or not young:  # else its maker may be about to lock it
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)  # which follows no links

@@ -43,10 +43,16 @@ def rename(repository: Repository, old: str, new: str, *, force: bool = False) -
         repository.switch(after)
         return Move(after, None, None)
     move = Move(after, taken, tip(repository, old))
-    if before != after:
-        repository.record(None, [Move(before, move.new, None), move], f"branch: renamed from {old}")
+    if before == after:
+        return move
     if current:
-        repository.switch(after)
+        repository.switch(after)  # first, so that the same command can be run again if it is killed in between
+    try:
+        repository.record(None, [Move(before, move.new, None), move], f"branch: renamed from {old}")
+    except BaseException:
+        if current and before in repository.refs:
+            repository.switch(before)
+        raise
     return move
 
 

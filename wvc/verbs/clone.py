@@ -7,21 +7,24 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wvc.errors import Damage, UsageError, WvcError
 from wvc.progress import SILENT, Progress
 from wvc.repo import names
+from wvc.repo.commits import mentioned
 from wvc.repo.config import Config, now
 from wvc.repo.objects import Commit, parse
 from wvc.repo.repository import Repository, create, is_empty
 from wvc.store import threads
 from wvc.store.batch import Batch
 from wvc.store.blobs import Blob
-from wvc.store.durable import disk
+from wvc.store.durable import disk, make_folder
 from wvc.store.header import BITS
 from wvc.store.packs import Pack
 from wvc.store.reader import Reader
 from wvc.store.records import Draft, Move, State
+from wvc.store.scratch import scratch
 
 COPIED = (names.TAGS, names.TASKS, names.PROBES)
 
@@ -33,15 +36,9 @@ def clone(source: Path, path: Path, branch: str | None = None, progress: Progres
     """
     if not is_empty(path):
         raise WvcError(f"{path} exists and is not an empty folder", "name another folder")
-    with disk(path), tempfile.TemporaryDirectory(prefix="wvc-") as scratch:
-        origin = Repository.source(source, Path(scratch))
-        state = origin.log.verify()
-        made = _clone(origin, state, path, branch, progress)
-    with disk(path):
-        made.config.set(str(source.resolve()), "remotes", "origin", "url")
-        pinned = [state.repository, state.number, state.hash]
-        made.config.set(pinned, "remotes", "origin", "pinned")
-    return made
+    with disk(path), tempfile.TemporaryDirectory(prefix="wvc-", ignore_cleanup_errors=True) as folder:
+        origin = Repository.source(source, Path(folder))
+        return _clone(origin, origin.log.verify(), path, branch, progress)
 
 
 def _clone(origin: Repository, state: State, path: Path, branch: str | None, progress: Progress) -> Repository:
@@ -57,18 +54,21 @@ def _clone(origin: Repository, state: State, path: Path, branch: str | None, pro
         attachments=tuple(attachments),
         default_branch=names.short(first),
     )
-    return _make(origin, wanted | set(attachments), path, draft, progress)
+    pinned = [state.repository, state.number, state.hash]
+    settings = {"remotes.origin.url": str(origin.path.resolve()), "remotes.origin.pinned": pinned}
+    return _make(origin, wanted | set(attachments), path, draft, settings, progress)
 
 
-def _make(origin: Repository, wanted: set[str], path: Path, draft: Draft, progress: Progress) -> Repository:
+def _make(
+    origin: Repository, wanted: set[str], path: Path, draft: Draft, settings: Mapping[str, Any], progress: Progress
+) -> Repository:
     """The new repository; what fails leaves `path` as it was."""
-    began_empty = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
+    began_empty = make_folder(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=".wvc-", dir=path) as scratch:
-            packs = Path(scratch) / "packs"
+        with scratch(path) as folder:
+            packs = folder / "packs"
             copied = _copy(origin, wanted, packs, progress)
-            return create(path, replace(draft, packs=copied), packs, str(draft.default_branch))
+            return create(path, replace(draft, packs=copied), packs, str(draft.default_branch), settings)
     except BaseException:
         if began_empty:
             shutil.rmtree(path, ignore_errors=True)
@@ -110,16 +110,8 @@ def _reachable(origin: Repository, starts: Sequence[str]) -> set[str]:
         item = parse(bytes(origin.read(id)))
         if isinstance(item, Commit):
             wanted |= {item.manifest} | origin.manifest(item).ids()
-            todo += [*(parent.commit for parent in item.parents), *_mentioned(item)]
+            todo += [*(parent.commit for parent in item.parents), *mentioned(item)]
     return wanted
-
-
-def _mentioned(commit: Commit) -> list[str]:
-    """What `how` names besides the parents: the task's description, the commits that a run started from."""
-    task, start = commit.how.get("task"), commit.how.get("start")
-    found = [task.get("object")] if isinstance(task, dict) else []
-    found += [start.get(name) for name in ("featurizer", "foundation", "probe")] if isinstance(start, dict) else []
-    return [id for id in found if isinstance(id, str)]
 
 
 def _attachments(origin: Repository, wanted: set[str]) -> list[str]:
@@ -137,6 +129,7 @@ def _copy(origin: Repository, wanted: set[str], packs: Path, progress: Progress)
     entries = {id: pack for pack in opened for id in pack.ids() if id in wanted and id not in objects}
     missing = wanted - objects.keys() - entries.keys()
     if missing:
+        origin.read(min(missing))  # raises an error that says what it is
         raise Damage(f"the source lacks {len(missing)} objects, {min(missing)[:12]} among them")
     shapes = [pack.entries[id].shape for id, pack in entries.items()]
     size = sum(pack.stored(id).size for id, pack in objects.items())

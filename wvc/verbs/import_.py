@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from wvc import architectures
 from wvc.progress import SILENT, Progress
-from wvc.repo import commits, files
-from wvc.repo.objects import Commit, Manifest
+from wvc.repo import intake
+from wvc.repo.objects import Commit, ModelSpec
 from wvc.repo.repository import Repository
+from wvc.repo.sources import Source
 
 
 @dataclass(frozen=True)
@@ -17,34 +17,30 @@ class Foundation:
     """The model that a repository begins with.
 
     architecture: its name, or None for plain tensors of any model.
-    weights: a safetensors file, or None for the architecture's published weights.
+    weights: where they are, as `sources.open` takes it, or None for the architecture's published weights.
     random: seed of random weights instead, or None.
     image_size: side of the input in pixels, or None to let the data decide.
+    key: which dictionary in a checkpoint of PyTorch's holds the weights, or None.
     """
 
     architecture: str | None = None
     weights: Path | None = None
     random: int | None = None
     image_size: int | None = None
+    key: str | None = None
 
 
 def import_weights(
-    repository: Repository, foundation: Foundation, ref: str, message: str, progress: Progress = SILENT
+    repository: Repository,
+    source: Source,
+    ref: str,
+    message: str,
+    spec: ModelSpec | None = None,
+    key: str | None = None,
+    progress: Progress = SILENT,
 ) -> Commit:
-    """A commit without parents of the weights in a file, on a new branch `ref`. Raises BadFile, ModelProblem."""
-    assert foundation.weights is not None
-    with files.Source(foundation.weights) as source:
-        spec = None
-        if foundation.architecture is not None:
-            outputs = architectures.infer_outputs(foundation.architecture, source.shapes)
-            spec = replace(architectures.describe(foundation.architecture, outputs), image_size=foundation.image_size)
-        how = {"kind": "import", "format": "safetensors"}
-        sketch = Manifest(source.tensors(), spec=spec)
-        shapes = [*source.shapes.values(), (1,)]
-        with repository.batch(shapes, commits.room(sketch, how)) as batch:
-            tensors, header = source.store(batch, progress)
-            manifest = Manifest(tensors, (header,), spec)
-            commit = commits.make(repository, manifest, [], message, how)
-            commits.put(repository, batch, manifest, commit)
-            commits.record(repository, batch, commit, ref=ref, old=repository.refs.get(ref))
-    return commit
+    """A commit without parents of what `source` holds, as the new value of `ref`. Raises BadFile, RefMoved.
+
+    spec: the model that it belongs to, None for plain tensors. key: as the source was opened with.
+    """
+    return intake.take(repository, source, intake.Plan(ref, message, intake.how(source, key), spec), progress)

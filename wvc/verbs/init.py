@@ -1,10 +1,7 @@
-"""Begin a repository, with or without the foundation model in it."""
+"""Begin a repository with a model of a known architecture in it."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,49 +9,31 @@ from pathlib import Path
 import torch
 
 from wvc import architectures, weights
-from wvc.errors import RepositoryExists, UsageError
+from wvc.errors import UsageError
 from wvc.progress import SILENT, Progress
-from wvc.repo import commits
-from wvc.repo.config import Config, now
-from wvc.repo.location import FOLDER
+from wvc.repo import commits, sources
 from wvc.repo.objects import Commit, Manifest, ModelSpec
-from wvc.repo.repository import Repository, create
-from wvc.store.durable import disk, sync_folder
-from wvc.store.records import Draft
+from wvc.repo.repository import Repository
+from wvc.verbs.describe import describe
 from wvc.verbs.import_ import Foundation, import_weights
+from wvc.verbs.start import plain, start
 from wvc.verbs.versions import versions
 
 
 def init(path: Path, foundation: Foundation, branch: str = "main", progress: Progress = SILENT) -> Repository:
     """Make a repository at `path`; with a foundation it begins with one commit. Raises RepositoryExists, BadFile."""
-    if foundation.random is not None and (foundation.weights or not foundation.architecture):
+    if foundation.architecture is None:
+        return plain(path, foundation, branch, progress)
+    if foundation.random is not None and foundation.weights:
         raise UsageError("--random needs --arch, and no --weights")
-    if (path / FOLDER).exists():
-        raise RepositoryExists(path / FOLDER)
-    created = not path.exists()
-    # Made elsewhere first: a foundation that cannot be had leaves nothing behind.
-    with disk(path), tempfile.TemporaryDirectory(prefix=".wvc-", dir=_existing(path)) as scratch:
-        place = Path(scratch) / "repository"
-        made = create(place, Draft("init", _actor(), now(), default_branch=branch), default=branch)
-        if foundation.architecture or foundation.weights:
-            _begin(made, foundation, progress)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (place / FOLDER).rename(path / FOLDER)
-            sync_folder(path)
-        except OSError as error:
-            if created:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else was faster
-                raise RepositoryExists(path) from None
-            raise
-    return Repository(path)
+    if foundation.key is not None and foundation.weights is None:
+        raise UsageError("--key needs --weights")
+    return start(path, lambda made: _begin(made, foundation, progress), branch)
 
 
 def _begin(repository: Repository, foundation: Foundation, progress: Progress) -> Commit:
     if foundation.weights is not None:
-        return import_weights(repository, foundation, repository.branch, foundation.weights.stem, progress)
+        return _import(repository, foundation, foundation.weights, progress)
     assert foundation.architecture is not None
     if foundation.random is not None:
         return create_random(repository, repository.branch, foundation, progress=progress)
@@ -63,6 +42,14 @@ def _begin(repository: Repository, foundation: Foundation, progress: Progress) -
     spec = replace(spec, classes=classes, outputs=len(classes), image_size=foundation.image_size)
     how: dict[str, object] = {"kind": "create", "weights": "pretrained", "versions": versions()}
     return _create(repository, repository.branch, spec, tensors, how, progress)
+
+
+def _import(repository: Repository, foundation: Foundation, path: Path, progress: Progress) -> Commit:
+    assert foundation.architecture is not None
+    with sources.open(path, foundation.key) as source:
+        spec = describe(foundation.architecture, source, foundation.image_size)
+        title = sources.title(path)
+        return import_weights(repository, source, repository.branch, title, spec, foundation.key, progress)
 
 
 def create_random(
@@ -107,12 +94,3 @@ def _random(spec: ModelSpec, seed: int) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return dict(architectures.build(spec).state_dict())
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above `path` that is there, on the same file system as what will be made."""
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
-
-
-def _actor() -> str:
-    return Config(Path("/")).author()

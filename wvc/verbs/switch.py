@@ -9,7 +9,7 @@ from wvc.errors import Damage, RefExists, UsageError, WvcError
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.store.durable import replace
+from wvc.store.durable import disk, replace
 from wvc.store.records import Move
 from wvc.verbs.branch import tip
 
@@ -68,7 +68,8 @@ def _make(repository: Repository, ref: str, id: str, source: str) -> Switched:
 def _go(repository: Repository, ref: str, source: str | None = None) -> Switched:
     previous = _current(repository)
     if ref != previous:
-        replace(_note(repository), previous.encode("ascii"), repository.folder / "tmp")
+        with disk(repository.folder):
+            replace(_note(repository), previous.encode("ascii"), repository.folder / "tmp")
     repository.switch(ref)
     return Switched(ref, previous, source)
 

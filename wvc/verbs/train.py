@@ -17,8 +17,7 @@ from wvc.learning.settings import Result
 from wvc.learning.state import Entry
 from wvc.learning.train import train as learn
 from wvc.progress import SILENT, Progress
-from wvc.repo import commits
-from wvc.repo.files import HEADER
+from wvc.repo import arrangement, commits
 from wvc.repo.graph import Graph
 from wvc.repo.objects import Attachment, Commit, Manifest, ModelSpec, Parent
 from wvc.repo.repository import Repository
@@ -151,10 +150,10 @@ def _record(
     best = {"step": result.step, "score": str(result.score)}
     how = {**decided["how"], "history": list(result.history), "best": best, "versions": versions()}
     state = network.family_state(spec)
-    files = tuple(entry for entry in before.files if entry[0] != HEADER)
     size = 200 * len(state) + 2 * len(dumps(how)) + 4096
     with repository.batch([tuple(t.shape) for t in state.values()], size) as batch:
-        manifest = Manifest(weights.store(batch, state, like=[before]), files, spec)
+        tensors = weights.store(batch, state, like=[before])
+        manifest = Manifest(tensors, arrangement.kept(repository, before, tensors), spec)
         commit = commits.make(repository, manifest, [Parent(decided["parent"])], decided["message"], how)
         commits.put(repository, batch, manifest, commit)
         said = _scores(network, manifest, commit, data, progress)
