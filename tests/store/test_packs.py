@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -178,13 +179,15 @@ def test_a_missing_pack_is_missing(folder):
         Pack(folder, "0" * 64 + "." + "0" * 16)
 
 
-@pytest.mark.parametrize("what", ["link", "folder"])
-def test_a_link_or_a_folder_in_the_place_of_a_pack_is_damage(folder, tmp_path, write, what):
+@pytest.mark.parametrize("what", ["link", "folder", "pipe"])
+def test_what_is_no_file_in_the_place_of_a_pack_is_damage(folder, tmp_path, write, what):
     path = folder / (write() + SUFFIX)
     name = path.name.removesuffix(SUFFIX)
     path.rename(tmp_path / "elsewhere")
     if what == "link":
         path.symlink_to(tmp_path / "elsewhere")
+    elif what == "pipe":
+        os.mkfifo(path)
     else:
         path.mkdir()
 
@@ -411,3 +414,36 @@ def test_one_fsync_of_data_and_one_of_the_folder_make_a_pack(folder, write, monk
 
 def test_ids_are_plain_sha256_so_other_tools_can_check_them(folder, write):
     assert digest(b"hello") in Pack(folder, write()).entries
+
+
+def test_an_empty_tensor_in_front_is_no_object(folder, write):
+    for objects in ([], OBJECTS):
+        pack = Pack(folder, write([("F32", (0, 4), b""), ("U8", (3,), b"abc")], objects))
+
+        assert pack.objects() == [sha(data) for data in objects]
+
+
+@pytest.mark.parametrize("dimensions", [1, 33, 64])
+def test_room_for_more_than_a_header_may_have_does_no_harm(folder, dimensions):
+    shapes = [(1,) * dimensions] * (MAX_ENTRIES // 2 - 2)
+    writer = PackWriter(folder, folder.parent / "tmp", room=room(shapes, 0))
+    writer.write([bytes(1000)])
+    writer.keep(sha(bytes(1000)), "U8", (1000,))
+    writer.put(OBJECTS[0])
+    name = writer.publish()
+
+    assert read_all(folder, name) == {sha(bytes(1000)): bytes(1000), sha(OBJECTS[0]): OBJECTS[0]}
+    assert (folder / (name + SUFFIX)).stat().st_size < 4096
+
+
+def test_more_packs_than_a_process_may_have_open(folder, write):
+    packs = [Pack(folder, write([("U8", (3,), n.to_bytes(3, "little"))])) for n in range(40)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, limits[1]))
+    try:
+        found = [bytes(pack.read(sha(n.to_bytes(3, "little")))) for n, pack in enumerate(packs)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert found == [n.to_bytes(3, "little") for n in range(40)]

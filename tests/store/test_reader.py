@@ -273,6 +273,18 @@ def test_a_damaged_base_makes_what_rests_on_it_unreadable(shelf):
             read(sha(new))
 
 
+def test_what_was_damaged_is_stored_at_depth_0_again(shelf):
+    near, old, new = walk(2)
+    shelf.store(near, old)
+    shelf.store(new, bases=[old])
+    shelf.damage(old)
+
+    shelf.store(old, bases=[near])  # as a difference it would not help: `new` needs it at depth 0
+
+    assert shelf.stored(old).codec == "plain"
+    assert bytes(shelf.reader.read(sha(new))) == new
+
+
 def test_another_copy_of_the_base_helps(shelf):
     old, new = walk(1)
     shelf.store(old)
@@ -338,6 +350,7 @@ CODINGS: dict[str, Any] = {
     "negative size": coding(STORED, -4, 1, sha(OLD)),
     "no size": coding(STORED, 0, 1, sha(OLD)),
     "a size that is no number": coding(STORED, True, 1, sha(OLD)),
+    "an object for a list": {str(n): n for n in range(6)},
     "more chunks than fit": coding(STORED, 2**40, 1, sha(OLD)),
     "half a number": coding(STORED, 2001, 1, sha(OLD)),
     "a hash that is none": [*coding(STORED, 2000, 1, sha(OLD))[:5], "x"],
@@ -407,6 +420,25 @@ def test_every_changed_byte_of_a_coded_entry_is_noticed(shelf):
         path.write_bytes(good[:i] + bytes([good[i] ^ 16]) + good[i + 1 :])
         with pytest.raises(CorruptObject):
             Pack(shelf.packs, name).check(sha(NEW))
+
+
+def test_what_is_looked_for_as_an_object_is_never_decoded(shelf, monkeypatch):
+    shelf.store(OLD)
+    monkeypatch.setattr("wvc.store.copies.decode", lambda *_: pytest.fail("decoded"))
+
+    with pytest.raises(CorruptPack):
+        shelf.reader.object(sha(OLD))
+
+
+def test_a_failure_in_one_thread_stops_the_others(shelf):
+    def read(start: int, stop: int) -> bytes:
+        if start:
+            raise BadFile("x", "gone")
+        return bytes(stop - start)
+
+    endless = Blob("F32", (1 << 40,), lambda start, stop: bytes(stop - start))
+    with Batch(shelf.packs, shelf.tmp, shelf.reader, [(9,)]) as batch, pytest.raises(BadFile):
+        batch.store([Blob("F32", (1 << 20,), read), endless])
 
 
 def test_any_function_may_find_packs(tmp_path):

@@ -118,6 +118,8 @@ def _index(repository: Repository, manifest: Manifest) -> tuple[str, bytes, Mapp
     headers = _headers(manifest)
     for name, id in manifest.files:
         if name.endswith(SAFE + SUFFIX) and "/" not in name:
+            if repository.reader.size(id) > MAX_HEADER:
+                continue
             raw = bytes(repository.read(id))
             try:
                 places = read_index(raw, SAFE)
@@ -129,6 +131,8 @@ def _index(repository: Repository, manifest: Manifest) -> tuple[str, bytes, Mapp
 
 
 def _header(repository: Repository, id: str) -> Header:
+    if repository.reader.size(id) > 8 + MAX_HEADER:
+        raise Damage(f"the stored header {id[:12]} is far too long")
     raw = bytes(repository.read(id))
     try:
         if not 8 <= len(raw) <= 8 + MAX_HEADER or int.from_bytes(raw[:8], "little") != len(raw) - 8:

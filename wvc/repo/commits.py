@@ -40,7 +40,7 @@ def put(repository: Repository, batch: Batch, manifest: Manifest, commit: Commit
     batch.put(manifest.data)
     batch.put(commit.data)
     for id in manifest.ids():
-        batch.reuse(id)
+        batch.rely_on(id)
 
 
 def record(

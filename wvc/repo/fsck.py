@@ -126,7 +126,7 @@ def _problem(reader: Reader, pack: Pack, id: str) -> Damage | None:
     try:
         pack.check(id)
         if pack.stored(id).codec != "raw":
-            reader.entry(pack, id).checked()
+            reader.check(pack, id)
     except Damage as error:
         return error
     return None

@@ -160,7 +160,7 @@ class Repository:
         return self._object(id, TaskDescription)
 
     def _object(self, id: str, kind: type[T]) -> T:
-        item = parse(bytes(self.read(id)))
+        item = parse(self.reader.object(id))
         if not isinstance(item, kind):
             raise Damage(f"object {id[:12]} is a {type(item).__name__}, not a {kind.__name__}")
         return item

@@ -7,9 +7,10 @@ import heapq
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from wvc.errors import Damage
+from wvc.errors import Damage, Interrupted
 from wvc.progress import SILENT, Progress
 from wvc.store import threads
 from wvc.store.blobs import Blob, Bytes, held
@@ -52,6 +53,7 @@ class Batch:
         self._main: PackWriter | None = None
         self._free: list[PackWriter] = []  # for what is wide; in nobody's hands now
         self._sealed: list[str | None] = []  # packs of the first writers, to which nothing is added; None for no pack
+        self._stop = threading.Event()
         self._lock = threading.Lock()  # of everything here but the bytes themselves
         self._stored: set[str] = set()
         self.needs: set[str] = set()
@@ -71,7 +73,7 @@ class Batch:
         """
         ids = []
         with disk(self._tmp):
-            for id, size in threads.spread(self._store, blobs):
+            for id, size in threads.spread(self._store, blobs, stop=self._stop.set):
                 ids.append(id)
                 progress.advance(size)
         return ids
@@ -93,14 +95,10 @@ class Batch:
             self._stored.add(id)
             return id if any(writer.has_object(id) for writer in self._writers) else self._writer().put(data)
 
-    def reuse(self, id: str) -> bool:
-        """True if `id` is stored already, which the transaction will then rely on."""
+    def rely_on(self, id: str) -> None:
+        """Let the transaction rely on what is stored already, or in this batch. Raises MissingObject, Damage."""
         if id not in self._stored:
-            try:
-                self._rely_on(self._reader.whole(id))
-            except Damage:
-                return False
-        return True
+            self._rely_on(self._reader.whole(id))
 
     def publish(self) -> tuple[str, ...]:
         """Write what is new into packs, durable; return the names of all packs so far. What was written stays."""
@@ -118,7 +116,14 @@ class Batch:
 
     def _store(self, blob: Blob) -> tuple[str, int]:
         """Store one blob, which is read once. Called in several threads."""
-        return self._read(blob, choose(blob, self._reader)), blob.size
+
+        def read(start: int, stop: int) -> Bytes:
+            if self._stop.is_set():  # something went wrong elsewhere, or Ctrl-C: nobody wants this any more
+                raise Interrupted("interrupted")
+            return blob.read(start, stop)
+
+        watched = replace(blob, read=read)
+        return self._read(watched, choose(watched, self._reader)), blob.size
 
     def _read(self, blob: Blob, choice: Choice | None, expected: str | None = None) -> str:
         """Store `blob` as chosen, or otherwise where that turns out to be impossible or larger; return its id."""
@@ -131,9 +136,15 @@ class Batch:
                 else:
                     parts = list(reading.entry())
                 if choice is None or (reading.whole and (reading.same or reading.size < blob.size)):
-                    if self._wants(reading, blob, choice):
+                    if not self._wants(reading, blob, choice):
+                        return reading.id
+                    if choice is None or choice.base is None or not self._reader.has(reading.id):
                         self._keep(reading, blob, choice, parts, wide)
-                    return reading.id
+                        return reading.id
+                    # It is there, but damaged: what is stored as a difference to it needs it at depth 0 again.
+                    with self._lock:
+                        self._stored.discard(reading.id)
+                    reading.whole = False
         except Damage:
             reading.whole = False
         plain = None if reading.whole else Choice(Plan(blob.dtype, delta=False), None)
@@ -186,9 +197,11 @@ class Batch:
             free = [writer for writer in self._free if len(writer) < WIDE_PER_PACK]
             writer = free[-1] if free else self._new(room([blob.shape] * WIDE_PER_PACK, 0))
             self._free = [other for other in self._free if other is not writer]
-        yield writer
-        with self._lock:
-            self._free.append(writer)
+        try:
+            yield writer
+        finally:
+            with self._lock:
+                self._free.append(writer)
 
     def _writer(self) -> PackWriter:
         if self._main is None or len(self._main) >= PER_PACK:

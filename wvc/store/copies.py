@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from wvc.errors import CorruptObject, CorruptPack
 from wvc.store.codecs import CHUNK, Plan, decode
 from wvc.store.packs import Pack, Stored, chunks_of
@@ -37,7 +40,7 @@ class Copy:
             return memoryview(self.pack.piece(self.id, start, start + size))
         out = memoryview(bytearray(size))
         base = self.base.chunk(number) if self.base else None
-        begin, end = self._offsets[number : number + 2]
+        begin, end = (int(place) for place in self._offsets[number : number + 2])
         try:
             decode(self.pack.piece(self.id, begin, end), base, Plan(self.stored.dtype, base is not None), out)
         except ValueError:
@@ -79,12 +82,12 @@ class Copy:
         return self
 
     @cached_property
-    def _offsets(self) -> list[int]:
+    def _offsets(self) -> npt.NDArray[np.int64]:
         """Where the coded chunks begin, and the last one ends."""
-        stored, offsets = self.stored, [0]
+        stored = self.stored
         table = self.pack.piece(self.id, stored.size - 4 * chunks_of(stored.raw), stored.size)
-        for place in range(0, len(table), 4):
-            offsets.append(offsets[-1] + int.from_bytes(table[place : place + 4], "little"))
+        offsets = np.zeros(chunks_of(stored.raw) + 1, np.int64)
+        np.cumsum(np.frombuffer(table, "<u4"), out=offsets[1:])
         if offsets[-1] + len(table) != stored.size:
             raise CorruptPack(self.pack.name, f"entry {self.id[:12]} has a table that does not fit it")
         return offsets

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,8 +125,10 @@ class Log:
 
     def _read(self, number: int) -> bytes | None:
         try:
-            fd = os.open(self._path(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self._path(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise CorruptLog(number, "something else than a file is in its place")
                 data = file.read(LARGEST + 1)
         except FileNotFoundError:
             return None

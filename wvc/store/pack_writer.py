@@ -14,7 +14,7 @@ from wvc.errors import CorruptObject
 from wvc.store.blobs import Bytes
 from wvc.store.canonical import digest
 from wvc.store.durable import Draft
-from wvc.store.header import MAX_HEADER
+from wvc.store.header import MAX_HEADER, parse_header
 from wvc.store.packs import ALIGNMENT, SUFFIX, Stored
 
 # What a JSON entry of the header takes at most, shape apart: id, dtype, two offsets of 13 digits, punctuation.
@@ -103,10 +103,12 @@ class PackWriter:
         if not self.fits():
             raise ValueError("more entries than room was kept for")
         self._move_to(_aligned(8 + len(text) + self._objects_size()))
+        text = self._text()
         raw = self._length().to_bytes(8, "little") + text.ljust(self._length())
         self._draft.write(raw + b"".join(self._objects.values()), 0)
         self._pad()
         os.ftruncate(self._draft.fd, self._end())
+        parse_header(raw, self._end())  # what could not be opened must not be announced
         name = f"{digest(raw)}.{secrets.token_hex(8)}"
         self._draft.publish(self._folder / (name + SUFFIX))
         return name

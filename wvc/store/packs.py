@@ -7,12 +7,14 @@ something else. docs/design.md, "Packs", is the contract.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import mmap
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +23,7 @@ from pathlib import Path
 from wvc.errors import BadFile, CorruptObject, CorruptPack, MissingObject
 from wvc.store.canonical import Json, digest
 from wvc.store.codecs import CHUNK
-from wvc.store.header import BITS, Entry, Header, read_header
+from wvc.store.header import BITS, Entry, Header, read_header, unique
 
 ID = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{16}")
@@ -30,7 +32,7 @@ SUFFIX = ".safetensors"
 ALIGNMENT = 64
 MAX_ENTRIES = 32_768
 # A chain of differences longer than this is refused when it is read; writers stop far earlier.
-DEEPEST = 64
+DEEPEST = 16
 
 
 @dataclass(frozen=True)
@@ -63,30 +65,37 @@ class Pack:
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.path = folder / (name + SUFFIX)
-        self._fd = -1
-        try:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise MissingObject(name, "pack") from None
-        except OSError as error:
-            if error.errno != errno.ELOOP:  # too many open files and the like are no damage
-                raise
-            raise CorruptPack(name, "a symbolic link is in its place") from None
-        header, self._coded = _header(self._fd, name)
+        with self._opened() as fd:
+            header, self._coded = _header(fd, name)
         self.entries: Mapping[str, Entry] = {e.name: e for e in header.entries}
-        self.objects_end = len(header.raw) + int(header.metadata.get("objects", "0"))
-
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        self.objects_end = len(header.raw) + int(header.metadata["objects"])
 
     def __contains__(self, id: str) -> bool:
         return id in self.entries
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor, for as long as it is needed: there may be more packs than a process may have open."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise MissingObject(self.name, "pack") from None
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # too many open files and the like are no damage
+                raise
+            raise CorruptPack(self.name, "a symbolic link is in its place") from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise CorruptPack(self.name, "something else than a file is in its place")
+            yield fd
+        finally:
+            os.close(fd)
+
     @cached_property
     def _bytes(self) -> memoryview:
-        # A private, copy-on-write map: torch wants memory that it may write to, the file stays as it is.
-        return memoryview(mmap.mmap(self._fd, os.fstat(self._fd).st_size, access=mmap.ACCESS_COPY))
+        with self._opened() as fd:
+            # A private, copy-on-write map: torch wants memory that it may write to, the file stays as it is.
+            return memoryview(mmap.mmap(fd, os.fstat(fd).st_size, access=mmap.ACCESS_COPY))
 
     def stored(self, id: str) -> Stored:
         """How entry `id` lies here."""
@@ -95,24 +104,29 @@ class Pack:
         return self._coded.get(id) or Stored("raw", entry.dtype, size, size, 0, None, id)
 
     def read(self, id: str) -> memoryview:
-        """The raw bytes of entry `id`, mapped and checked against it. Raises CorruptObject; CorruptPack if coded."""
+        """The raw bytes of entry `id`, checked against it. Raises CorruptObject; CorruptPack if coded.
+
+        Large entries are mapped, small ones read: a map keeps a descriptor of its own.
+        """
         entry = self.entries[id]
+        size = entry.stop - entry.start
         if id in self._coded:
             raise CorruptPack(self.name, f"entry {id[:12]} is coded, where something raw is wanted")
-        data = self._bytes[entry.start : entry.stop]
+        small = size <= CHUNK
+        data = memoryview(bytearray(self.piece(id, 0, size))) if small else self._bytes[entry.start : entry.stop]
         if hashlib.sha256(data).hexdigest() != id:
             raise CorruptObject(id)
         return data
 
     def piece(self, id: str, start: int, stop: int) -> bytes:
         """Bytes start..stop of what is stored of entry `id`, not checked. Raises CorruptPack if there are fewer."""
-        begin = self.entries[id].start + start
-        data = os.pread(self._fd, stop - start, begin)
-        while len(data) < stop - start:
-            more = os.pread(self._fd, stop - start - len(data), begin + len(data))
-            if not more:
-                raise CorruptPack(self.name, "it is cut short")
-            data += more
+        begin, data = self.entries[id].start + start, b""
+        with self._opened() as fd:
+            while len(data) < stop - start:
+                more = os.pread(fd, stop - start - len(data), begin + len(data))
+                if not more:
+                    raise CorruptPack(self.name, "it is cut short")
+                data = data + more if data else more
         return data
 
     def pieces(self, id: str) -> Iterator[bytes]:
@@ -134,7 +148,7 @@ class Pack:
 
     def objects(self) -> list[str]:
         """The entries that hold JSON objects."""
-        return [name for name in self.ids() if self.entries[name].stop <= self.objects_end]
+        return [name for name in self.ids() if self.entries[name].start < self.objects_end]
 
     def check_padding(self) -> None:
         """Raises CorruptPack unless everything between the entries is zero."""
@@ -146,8 +160,10 @@ class Pack:
 def _header(fd: int, name: str) -> tuple[Header, dict[str, Stored]]:
     try:
         header = read_header(fd, name)
-        objects, codecs = header.metadata.get("objects", "0"), json.loads(header.metadata.get("codecs", "{}"))
-    except (BadFile, ValueError, RecursionError, IsADirectoryError) as error:
+        objects, codecs = header.metadata["objects"], json.loads(header.metadata["codecs"], object_pairs_hook=unique)
+    except KeyError:
+        raise CorruptPack(name, "its header is not one of wvc's") from None
+    except (BadFile, ValueError, RecursionError) as error:
         raise CorruptPack(name, str(error)) from None
     if digest(header.raw) != name.split(".", maxsplit=1)[0]:
         raise CorruptPack(name, "its header does not hash to its name")
@@ -163,13 +179,15 @@ def _header(fd: int, name: str) -> tuple[Header, dict[str, Stored]]:
 
 def _coding(entry: Entry, value: Json, objects_end: int) -> Stored:
     """What the header says of a coded entry. Raises ValueError, TypeError."""
+    if not isinstance(value, list):
+        raise TypeError("no list")
     codec, dtype, raw, depth, base, hash = value
     size = entry.stop - entry.start
     if not ID.fullmatch(entry.name) or entry.start < objects_end or (entry.dtype, entry.shape) != ("U8", (size,)):
         raise ValueError("not an entry that may be coded")
     if dtype not in BITS or type(raw) is not int or type(depth) is not int or not ID.fullmatch(hash):
         raise ValueError("a field of the wrong type")
-    if not 0 < raw <= 2**40 or 4 * chunks_of(raw) > size or raw % max(1, BITS[dtype] // 8):
+    if not 0 < raw <= 2**40 or 4 * chunks_of(raw) > size or raw * 8 % BITS[dtype]:
         raise ValueError("a size that cannot be")
     if codec == "delta":
         if not 0 < depth <= DEEPEST or not ID.fullmatch(base):

@@ -11,7 +11,8 @@ from wvc.errors import CorruptObject, CorruptPack, Damage, MissingObject
 from wvc.store.copies import Copy
 from wvc.store.packs import Pack, Stored
 
-OPEN = 256  # packs at a time: maps and descriptors are not endless
+OPEN = 128  # packs at a time: maps and descriptors are not endless
+LARGEST = 1 << 28  # bytes of a JSON object
 
 # Copies by pack and id, and None for an entry that makes none: each is looked at once, however often others rest on it.
 Known = dict[tuple[str, str], Copy | None]
@@ -44,6 +45,19 @@ class Reader:
                     raise
             return self._find_whole(id, size).read()
 
+    def object(self, id: str) -> bytes:
+        """The bytes of a JSON object, which is always stored raw. Raises MissingObject, Damage."""
+        with self._explained(id):
+            problems: list[Damage] = [MissingObject(id)]
+            for pack, stored in self._entries(id, problems):
+                try:
+                    if stored.raw > LARGEST:
+                        raise CorruptPack(pack.name, f"{id[:12]} is no object")
+                    return bytes(pack.read(id))
+                except Damage as error:
+                    problems.append(error)
+            raise problems.pop()
+
     def chunks(self, id: str, size: int | None = None) -> Iterator[memoryview]:
         """The bytes of `id` in pieces of CHUNK bytes; rely on them only once the iteration has ended. Raises Damage."""
         with self._explained(id):
@@ -65,6 +79,11 @@ class Reader:
             self._explain(id, problem)
             raise
 
+    def size(self, id: str) -> int:
+        """Raw bytes that `id` promises to have. Raises MissingObject, Damage."""
+        with self._explained(id):
+            return self.best(id).stored.raw
+
     def has(self, id: str) -> bool:
         """True if a pack is known to hold `id`, whether it can be read or not."""
         return bool(self._find(id))
@@ -73,9 +92,12 @@ class Reader:
         """The copy that takes the least to decode, not checked. Raises MissingObject, Damage."""
         return self._resolve(id, {}, size=size)
 
-    def entry(self, pack: Pack, id: str) -> Copy:
-        """Entry `id` of `pack` with the best base there is, not checked. Raises Damage if it needs one that is not."""
-        return self._entry(pack, id, {}, check=False)
+    def check(self, pack: Pack, id: str) -> None:
+        """Raises Damage unless entry `id` of `pack` can be read with some base that is there."""
+        try:
+            self._entry(pack, id, {}, check=False).checked()
+        except Damage:
+            self._entry(pack, id, {}, check=True)
 
     def pack(self, name: str) -> Pack:
         """An open pack. Raises MissingObject, CorruptPack."""

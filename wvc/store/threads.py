@@ -20,10 +20,13 @@ def workers() -> int:
     return max(1, min(MOST, len(os.sched_getaffinity(0))))
 
 
-def spread(work: Callable[[T], R], items: Iterable[T], count: int | None = None) -> Iterator[R]:
+def spread(
+    work: Callable[[T], R], items: Iterable[T], count: int | None = None, stop: Callable[[], None] = lambda: None
+) -> Iterator[R]:
     """Results of `work` in the order of `items`, which are taken as threads become free: one waits at most.
 
     What an item raises is raised in its turn; items that were not begun are then left alone.
+    stop: called where the work ends early, before those that run are waited for.
     """
     count = count or workers()
     todo = iter(items)
@@ -33,6 +36,9 @@ def spread(work: Callable[[T], R], items: Iterable[T], count: int | None = None)
             while pending:
                 yield pending.pop(0).result()
                 pending += [pool.submit(work, item) for item in islice(todo, 1)]
+        except BaseException:
+            stop()
+            raise
         finally:
             for future in pending:
                 future.cancel()

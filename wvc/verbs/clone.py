@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,19 @@ from wvc.repo.repository import Repository, create, is_empty
 from wvc.store import threads
 from wvc.store.batch import Batch
 from wvc.store.blobs import Blob
+from wvc.store.copies import Copy
 from wvc.store.durable import disk, make_folder
-from wvc.store.header import BITS
+from wvc.store.header import BITS, size_of
 from wvc.store.packs import Pack
 from wvc.store.reader import Reader
 from wvc.store.records import Draft, Move, State
 from wvc.store.scratch import scratch
 
 COPIED = (names.TAGS, names.TASKS, names.PROBES)
+Wanted = Mapping[str, int | None]  # ids, and of tensors the bytes that they must have
+
+# Nothing says how large a side file must be: it may not be larger than this and so many times what is stored of it.
+LARGE, PROPORTION = 1 << 30, 1000
 
 
 def clone(source: Path, path: Path, branch: str | None = None, progress: Progress = SILENT) -> Repository:
@@ -56,11 +61,11 @@ def _clone(origin: Repository, state: State, path: Path, branch: str | None, pro
     )
     pinned = [state.repository, state.number, state.hash]
     settings = {"remotes.origin.url": str(origin.path.resolve()), "remotes.origin.pinned": pinned}
-    return _make(origin, wanted | set(attachments), path, draft, settings, progress)
+    return _make(origin, wanted | dict.fromkeys(attachments), path, draft, settings, progress)
 
 
 def _make(
-    origin: Repository, wanted: set[str], path: Path, draft: Draft, settings: Mapping[str, Any], progress: Progress
+    origin: Repository, wanted: Wanted, path: Path, draft: Draft, settings: Mapping[str, Any], progress: Progress
 ) -> Repository:
     """The new repository; what fails leaves `path` as it was."""
     began_empty = make_folder(path)
@@ -98,36 +103,43 @@ def _moves(refs: Mapping[str, str], first: str) -> Iterator[tuple[str, None, str
             yield ref, None, id
 
 
-def _reachable(origin: Repository, starts: Sequence[str]) -> set[str]:
-    """Ids of every object, tensor and file that `starts` need: commits, their ancestors, manifests, tasks, probes."""
-    wanted: set[str] = set()
+def _reachable(origin: Repository, starts: Sequence[str]) -> dict[str, int | None]:
+    """Everything that `starts` need: commits, their ancestors, manifests, tasks, probes, tensors, files.
+
+    By id; of tensors the bytes that they must have.
+    """
+    wanted: dict[str, int | None] = {}
+    done: set[str] = set()
     todo = list(starts)
     while todo:
         id = todo.pop()
-        if id in wanted:
+        if id in done:
             continue
-        wanted.add(id)
-        item = parse(bytes(origin.read(id)))
+        done.add(id)
+        wanted.setdefault(id, None)
+        item = parse(origin.reader.object(id))
         if isinstance(item, Commit):
-            wanted |= {item.manifest} | origin.manifest(item).ids()
+            manifest = origin.manifest(item)
+            wanted |= dict.fromkeys([item.manifest, *(file for _, file in manifest.files)])
+            wanted |= {tensor.id: size_of(tensor.dtype, tensor.shape) for tensor in manifest.tensors}
             todo += [*(parent.commit for parent in item.parents), *mentioned(item)]
     return wanted
 
 
-def _attachments(origin: Repository, wanted: set[str]) -> list[str]:
+def _attachments(origin: Repository, wanted: Container[str]) -> list[str]:
     """Statements about the commits that travel."""
     with origin.lineage.read() as connection:
         rows = connection.exec_driver_sql("SELECT id, subject FROM attachments ORDER BY number, id").all()
     return [id for id, subject in rows if subject in wanted]
 
 
-def _copy(origin: Repository, wanted: set[str], packs: Path, progress: Progress) -> tuple[str, ...]:
+def _copy(origin: Repository, wanted: Wanted, packs: Path, progress: Progress) -> tuple[str, ...]:
     """Write new packs with exactly what is wanted, each entry checked against its id."""
     packs.mkdir()
     opened = [Pack(origin.folder / "packs", name) for name in sorted(origin.log.head().packs)]
     objects = {id: pack for pack in opened for id in pack.objects() if id in wanted}
     entries = {id: pack for pack in opened for id in pack.ids() if id in wanted and id not in objects}
-    missing = wanted - objects.keys() - entries.keys()
+    missing = wanted.keys() - objects.keys() - entries.keys()
     if missing:
         origin.read(min(missing))  # raises an error that says what it is
         raise Damage(f"the source lacks {len(missing)} objects, {min(missing)[:12]} among them")
@@ -136,17 +148,17 @@ def _copy(origin: Repository, wanted: set[str], packs: Path, progress: Progress)
     progress.start("cloning", sum(pack.stored(id).raw for id, pack in entries.items()), "B")
     with Batch(packs, packs.parent / "tmp", Reader(packs, lambda _: ()), shapes, size) as batch:
         for id in objects:
-            batch.put(bytes(origin.read(id)))
-        _copy_entries(origin, entries, batch, progress)
+            batch.put(origin.reader.object(id))
+        _copy_entries(origin, {id: wanted[id] for id in entries}, batch, progress)
         progress.stop()
         return batch.publish()
 
 
-def _copy_entries(origin: Repository, entries: Iterable[str], batch: Batch, progress: Progress) -> None:
+def _copy_entries(origin: Repository, entries: Wanted, batch: Batch, progress: Progress) -> None:
     """Tensors and files as they are stored; a difference to what stays behind is stored anew."""
     depths: dict[str, int] = {}
-    whole = sorted(threads.spread(origin.reader.whole, entries), key=lambda copy: copy.stored.depth)
-    for copy in whole:
+    whole = threads.spread(lambda item: _whole(origin, *item), entries.items())
+    for copy in sorted(whole, key=lambda copy: copy.stored.depth):
         stored = copy.stored
         if stored.base is None or depths.get(stored.base, stored.depth) < stored.depth:
             batch.copy(copy)
@@ -156,3 +168,12 @@ def _copy_entries(origin: Repository, entries: Iterable[str], batch: Batch, prog
             batch.store([Blob(stored.dtype, (numbers,), copy.piece)])
             depths[copy.id] = 0
         progress.advance(stored.raw)
+
+
+def _whole(origin: Repository, id: str, size: int | None) -> Copy:
+    """A copy that is what its id promises. Raises Damage, also for a file that would grow out of all proportion."""
+    if size is None:
+        stored = origin.reader.best(id).stored
+        if stored.raw > max(LARGE, PROPORTION * stored.size):
+            raise Damage(f"file {id[:12]} of {stored.size} bytes would grow to {stored.raw}")
+    return origin.reader.whole(id, size)
