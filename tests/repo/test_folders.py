@@ -225,6 +225,10 @@ def test_a_snapshot_in_the_cache_is_made_of_links_to_files(tmp_path):
 
 
 REFUSED = {
+    "link out of the folder": (
+        lambda p: (p / "x.json").symlink_to("/etc/passwd"),
+        "x.json: is a link out of the folder",
+    ),
     "link to a folder": (lambda p: (p / "sub").symlink_to(".."), "sub: is a link to a folder"),
     "link to nothing": (lambda p: (p / "x.json").symlink_to("nowhere"), "x.json: is a link to nothing"),
     "link to itself": (lambda p: (p / "x.json").symlink_to("x.json"), "x.json: a symbolic link where none may be"),

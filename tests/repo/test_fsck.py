@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from wvc.errors import MissingObject
+from wvc.repo import commits
 from wvc.repo.fsck import fsck
 from wvc.repo.objects import Attachment, Commit, Manifest, Parent, Tensor
 from wvc.repo.repository import Repository
+from wvc.store.blobs import held
 from wvc.store.canonical import dumps
 from wvc.store.packs import SUFFIX, Pack
 from wvc.store.records import Move
@@ -236,3 +240,45 @@ def test_a_pack_that_was_put_back_is_whole_again_once_the_lineage_is_made_anew(h
     assert len(found) == 1 and "lineage.db" in found[0]
     assert problems(history) == []
     assert path.name.endswith(SUFFIX)
+
+
+def test_a_pack_that_no_transaction_names_is_counted_and_no_damage(history):
+    with history.batch(objects=100) as batch:
+        batch.put(dumps({"_type": "nobody's"}))
+        batch.publish()
+
+    report = fsck(Repository(history.path))
+
+    assert report.problems == []
+    assert report.counts["packs that no transaction names"] == 1
+
+
+def test_a_second_copy_of_a_base_keeps_what_rests_on_it(repository, save):
+    old = np.random.default_rng(0).normal(0, 0.02, 4000).astype(np.float32)
+    new = old + np.float32(1e-4)
+    first = save({"w": old})
+    tensor = repository.manifest(first).tensors[0]
+    with repository.batch([(4000,)]) as batch:
+        made = replace(held("F32", (4000,), new.tobytes()), bases=(tensor.id,))
+        batch.store([made])
+        repository.record(batch, [], "a difference")
+    (pack,) = repository.packs_with(tensor.id)
+    path = repository.folder / "packs" / (pack + SUFFIX)
+    flip(path, Pack(path.parent, pack).entries[tensor.id].start + 100)
+    healed = Repository(repository.path)
+    with healed.batch([(4000,)]) as batch:
+        batch.add("F32", (4000,), [old.tobytes()])
+        healed.record(batch, [], "again")
+
+    report = fsck(Repository(repository.path))
+
+    assert len(report.problems) == 1  # the damaged copy, and nothing that rests on it
+    assert report.lost == []
+
+
+def test_a_commit_of_what_nobody_stored_is_refused(repository):
+    manifest = Manifest((Tensor("w", "F32", (3,), "ab" * 32),))
+    commit = commits.make(repository, manifest, [], "x", {"kind": "import"})
+
+    with repository.batch(objects=4096) as batch, pytest.raises(MissingObject):
+        commits.put(repository, batch, manifest, commit)

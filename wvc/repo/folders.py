@@ -159,6 +159,8 @@ def _walk(root: Path, above: str = "") -> Iterator[str]:
         except ValueError as error:
             raise BadFile(root, str(error), LEAVE_OUT) from None
         if not (root / name).is_dir():
+            if entry.is_symlink() and not _is_within(root, root / name):
+                raise BadFile(root / name, "is a link out of the folder", "copy the file there, or hide it with a dot")
             yield name
         elif entry.is_symlink():
             raise BadFile(root / name, "is a link to a folder", "copy the folder there, or hide the link with a dot")
@@ -166,6 +168,15 @@ def _walk(root: Path, above: str = "") -> Iterator[str]:
             raise BadFile(root / name, f"is a folder {DEPTH} levels down, which is too deep", LEAVE_OUT)
         else:
             yield from _walk(root, name + "/")
+
+
+def _is_within(root: Path, link: Path) -> bool:
+    """Whether a link leads to a file of the same model: who made the folder must not choose what else is taken.
+
+    In Hugging Face's cache, snapshots/<revision>/config.json is a link to blobs/<hash>.
+    """
+    root, target = root.resolve(), link.resolve()
+    return target.is_relative_to(root) or target.parent == root.parent.parent / "blobs"
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:

@@ -15,7 +15,7 @@ from wvc.repo.lineage import Lineage
 from wvc.repo.objects import Attachment, Commit, Manifest, TaskDescription, parse
 from wvc.repo.repository import Repository
 from wvc.store.header import size_of
-from wvc.store.packs import ID, Pack
+from wvc.store.packs import ID, NAME, SUFFIX, Pack
 from wvc.store.reader import Reader
 from wvc.store.threads import spread
 
@@ -56,6 +56,9 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
         return report
     report.counts["transactions"] = state.number
     packs = _open(repository.folder / "packs", state.packs, report)
+    names = (path.name.removesuffix(SUFFIX) for path in (repository.folder / "packs").iterdir())
+    if unknown := sum(NAME.fullmatch(name) is not None and name not in state.packs for name in names):
+        report.counts["packs that no transaction names"] = unknown
     holders: dict[str, list[str]] = {}
     for pack in packs:
         for id in pack.ids():
