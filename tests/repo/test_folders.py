@@ -232,7 +232,7 @@ REFUSED = {
     "link to a folder": (lambda p: (p / "sub").symlink_to(".."), "sub: is a link to a folder"),
     "link to nothing": (lambda p: (p / "x.json").symlink_to("nowhere"), "x.json: is a link to nothing"),
     "link to itself": (lambda p: (p / "x.json").symlink_to("x.json"), "x.json: a symbolic link where none may be"),
-    "link to a device": (lambda p: (p / "x.json").symlink_to("/dev/zero"), "x.json: is neither a file nor a folder"),
+    "link to a device": (lambda p: (p / "x.json").symlink_to("/dev/zero"), "x.json: is a link out of the folder"),
     "pipe": (lambda p: os.mkfifo(p / "x.json"), "x.json: is neither a file nor a folder"),
     "blank": (lambda p: (p / "a b.txt").touch(), "'a b.txt' is not made of"),
     "underscore": (lambda p: (p / "__init__.py").touch(), "'__init__.py' is not made of"),

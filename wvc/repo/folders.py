@@ -175,7 +175,7 @@ def _is_within(root: Path, link: Path) -> bool:
 
     In Hugging Face's cache, snapshots/<revision>/config.json is a link to blobs/<hash>.
     """
-    root, target = root.resolve(), link.resolve()
+    root, target = root.resolve(), Path(os.path.realpath(link))  # which takes a link to itself for what it is
     return target.is_relative_to(root) or target.parent == root.parent.parent / "blobs"
 
 
