@@ -13,13 +13,29 @@ from wvc.errors import TaskProblem
 from wvc.repo.objects import parse
 from wvc.tasks import Task
 
+Given = tuple[str, dict[str, str], Path | None]
 BUNDLED = ("digits",)
+DATASETS = ("domainbed:PACS", "domainbed:RotatedMNIST", "domainbed:ColoredMNIST")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* expected:wvc.errors.WvcWarning")  # tiny copies of known datasets
 
 
-@pytest.fixture(params=tasks.kinds())
-def task(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Task:
-    path = None if request.param in BUNDLED else folder
-    return tasks.load(request.param, "mine", path, {}, tmp_path / "cache")
+@pytest.fixture(params=[*(kind for kind in tasks.kinds() if kind != "domainbed"), *DATASETS])
+def given(request: pytest.FixtureRequest) -> Given:
+    """Kind, parameters, and where the data are."""
+    kind, parameters = tasks.parse_kind(request.param)
+    dataset = parameters.get("dataset", "")
+    if dataset.endswith("MNIST"):
+        return kind, parameters, request.getfixturevalue("mnist")
+    if dataset:
+        return kind, parameters, request.getfixturevalue("tiny")(dataset)
+    return kind, parameters, None if kind in BUNDLED else request.getfixturevalue("folder")
+
+
+@pytest.fixture
+def task(given: Given, tmp_path: Path) -> Task:
+    kind, parameters, path = given
+    return tasks.load(kind, "mine", path, parameters, tmp_path / "cache")
 
 
 def test_every_kind_has_a_line_of_help():
@@ -67,11 +83,25 @@ def test_a_limited_task_has_the_first_images_of_each_class_in_turn(task: Task):
     assert (few.images(0, 16)[0] == task.images(0, 16)[row]).all()
 
 
-def test_an_option_that_a_kind_has_not_is_refused(task: Task, folder: Path):
-    path = None if task.kind in BUNDLED else folder
+def test_an_option_that_a_kind_has_not_is_refused(given: Given):
+    kind, parameters, path = given
 
     with pytest.raises(TaskProblem, match="no option 'colour'"):
-        tasks.load(task.kind, "mine", path, {"colour": "red"})
+        tasks.load(kind, "mine", path, {**parameters, "colour": "red"})
+
+
+def test_a_kind_that_needs_data_says_so_without(given: Given):
+    kind, parameters, path = given
+
+    assert tasks.needs_data(kind) == (path is not None)
+    if path is not None:
+        with pytest.raises(TaskProblem, match=r"task 'mine' needs .*"):
+            tasks.load(kind, "mine", None, parameters)
+
+
+def test_a_kind_may_come_with_a_dataset():
+    assert tasks.parse_kind("digits") == ("digits", {})
+    assert tasks.parse_kind("domainbed:PACS") == ("domainbed", {"dataset": "PACS"})
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are():
@@ -79,3 +109,6 @@ def test_an_unknown_kind_is_answered_with_those_there_are():
         tasks.load("video", "mine", None, {})
 
     assert "digits" in str(caught.value.hint)
+    for ask in (tasks.needs_data, tasks.local_parameters):
+        with pytest.raises(TaskProblem, match="unknown kind"):
+            ask("video")

@@ -1,7 +1,10 @@
 """Kinds of datasets: a task has domains, classes, labels and a way to get its pixels.
 
 A file behind this door is a kind, with `load(name, path, parameters, cache, progress) -> Task`. Kinds differ in how
-they find images and in their `Pixels`; keeping decoded arrays is done here, for all of them.
+they find images and in their `Pixels`; keeping decoded arrays is done here, for all of them. A kind that cannot do
+without a path says `NEEDS_DATA = True`. One with parameters that name files of this machine says which, as in
+`LOCAL = ("duplicates",)`. One that knows datasets by name says how the papers train on them: `BENCHMARKS`, by the
+parameter `dataset`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from wvc.repo.objects import TaskDescription
 from wvc.store.canonical import Json
 from wvc.tasks import _cache
 
-__all__ = ["Pixels", "Task", "kinds", "load"]
+__all__ = ["Benchmark", "Pixels", "Task", "benchmark", "kinds", "load", "local_parameters", "needs_data", "parse_kind"]
 
 DOOR = "wvc.tasks"
 
@@ -34,6 +37,22 @@ class Pixels(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """How the papers train on a dataset of DomainBed (protocols of DiWA and SWAD).
+
+    dataset: its name there, which the seeds of runs rest on, whatever the user calls the task.
+    steps: optimizer steps; DomainBed counts from 0 and evaluates at the last, so they end in 1.
+    evaluate_every: steps between evaluations on the validation images.
+    tolerance: SWAD's tolerance ratio, the share by which the validation loss may exceed its minimum; not negative.
+    """
+
+    dataset: str
+    steps: int = 5001
+    evaluate_every: int = 100
+    tolerance: float = 0.3
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """A dataset to train and evaluate on.
@@ -42,11 +61,13 @@ class Task:
     labels: per domain the class index of each image, in the images' order.
     fingerprint: 64 hexadecimal digits; equal data have equal ones, wherever they lie.
     own_size: side in pixels if all images are square and share one size, else None.
-    channels: 3 (RGB) or 1.
+    channels: 3 (RGB), 2 (red and green) or 1.
     augmentation: of training images, "domainbed" or "none".
     pixels: where the images come from.
     cache: folder for decoded arrays, or None to keep them in memory only.
     parameters: what the kind was given, as numbers, text or lists.
+    local: parameters that name files of this machine; never part of the description.
+    benchmark: the protocol of the dataset, or None where it is not a known one.
     """
 
     name: str
@@ -61,6 +82,8 @@ class Task:
     pixels: Pixels
     cache: Path | None = None
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    local: Mapping[str, str] = field(default_factory=dict)
+    benchmark: Benchmark | None = None
     _kept: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 
     def images(self, domain: int, size: int, progress: Progress = SILENT) -> NDArray[np.uint8]:
@@ -126,6 +149,28 @@ def kinds() -> list[str]:
     return plugins.names(DOOR)
 
 
+def parse_kind(text: str) -> tuple[str, dict[str, Json]]:
+    """Kind and parameters of "digits" or "domainbed:PACS": what follows the colon is the parameter `dataset`."""
+    kind, _, dataset = text.partition(":")
+    return kind, {"dataset": dataset} if dataset else {}
+
+
+def needs_data(kind: str) -> bool:
+    """True if a task of this kind cannot be loaded without a path. Raises TaskProblem where the kind is unknown."""
+    return bool(getattr(_kind(kind), "NEEDS_DATA", False))
+
+
+def local_parameters(kind: str) -> frozenset[str]:
+    """Parameters that name files of this machine, so that nobody else may choose them. Raises TaskProblem, as above."""
+    return frozenset(getattr(_kind(kind), "LOCAL", ()))
+
+
+def benchmark(kind: str, parameters: Mapping[str, Json]) -> Benchmark | None:
+    """The protocol of a dataset that the kind knows by name, without its data. Raises TaskProblem, as above."""
+    known: Mapping[str, Benchmark] = getattr(_kind(kind), "BENCHMARKS", {})
+    return known.get(str(parameters.get("dataset")))
+
+
 def load(
     kind: str,
     name: str,
@@ -140,9 +185,13 @@ def load(
     parameters: as the kind understands them; numbers and lists may come as text.
     cache: folder for decoded arrays and for what is known of files.
     """
+    return _kind(kind).load(name, path, parameters, cache, progress)
+
+
+def _kind(kind: str) -> _Kind:
     if kind not in kinds():
         raise TaskProblem(f"unknown kind of task {kind!r}", f"the kinds are {', '.join(kinds())}")
-    return cast(_Kind, plugins.load(DOOR, kind)).load(name, path, parameters, cache, progress)
+    return cast(_Kind, plugins.load(DOOR, kind))
 
 
 def _in_turns(labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,6 +23,11 @@ class Entry:
     file: str
     path: str
 
+    @property
+    def place(self) -> str:
+        """Where it is below the folder of the domains, whatever lies above that."""
+        return f"{self.domain}/{self.label}/{self.file}"
+
 
 def arrange(paths: Iterable[str], layout: str | None) -> list[Entry]:
     """The images among `paths`, sorted by domain, class and file name.
@@ -43,7 +48,7 @@ def arrange(paths: Iterable[str], layout: str | None) -> list[Entry]:
             where = "domain/class/file" if levels == 2 else "class/file"
             raise TaskProblem(f"{path} does not lie in {where}", "move it, or say how the folders lie with --layout")
     entries = sorted(_entry(path, split) for path, split in zip(images, parts, strict=True))
-    _check_classes(entries)
+    check_classes(entries)
     return entries
 
 
@@ -76,7 +81,7 @@ def _text(name: str) -> str:
     return unicodedata.normalize("NFC", readable)
 
 
-def _check_classes(entries: Sequence[Entry]) -> None:
+def check_classes(entries: Sequence[Entry]) -> None:
     """Raise TaskProblem where a domain has other classes than most: labels would silently shift."""
     classes: Mapping[str, set[str]] = {entry.domain: set() for entry in entries}
     for entry in entries:

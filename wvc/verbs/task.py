@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from wvc.repo.objects import TaskDescription
 from wvc.repo.repository import Repository
 from wvc.store.canonical import Json
 from wvc.store.records import Move
+
+PATH = "path"  # in the section of config.toml of a task, beside its local parameters
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,12 @@ def add(
 ) -> tasks.Task:
     """Describe the data at `path` as task `name`, and remember where they are. Raises TaskProblem.
 
-    A task that is here already must have the same data, unless `force`.
+    kind: "folder", "digits", "domainbed:PACS" ... A task that is here already must have the same data, unless `force`.
     """
     ref = names.task(name)
     where = None if path is None else path.expanduser().resolve()
-    task = tasks.load(kind, name, where, parameters or {}, repository.folder / "cache", progress)
+    kind, named = tasks.parse_kind(kind)
+    task = tasks.load(kind, name, where, {**named, **(parameters or {})}, repository.folder / "cache", progress)
     description = task.description()
     old = repository.refs.get(ref)
     if old is not None and repository.task(old).fingerprint != description.fingerprint and not force:
@@ -55,7 +59,7 @@ def add(
         with repository.batch(objects=len(description.data)) as batch:
             batch.put(description.data)
             repository.record(batch, [Move(ref, old, description.id)], f"task: {name}")
-    repository.config.set(None if where is None else str(where), "tasks", name, "path")
+    _keep(repository, name, {PATH: None if where is None else str(where), **task.local})
     return task
 
 
@@ -66,11 +70,13 @@ def load(repository: Repository, name: str, progress: Progress = SILENT) -> Load
     not say that it was made from others.
     """
     id, description = describe(repository, name)
-    where = repository.config.get("tasks", name, "path")
-    if where is None and description.kind == "folder":
-        raise TaskProblem(f"the data of task {name!r} are not on this machine", f"run `wvc task add {name} PATH`")
+    where = repository.config.get("tasks", name, PATH)
+    if where is None and tasks.needs_data(description.kind):
+        hint = f"run `wvc task add {name} PATH{_option(description)}`"
+        raise TaskProblem(f"the data of task {name!r} are not on this machine", hint)
     path = None if where is None else Path(where)
-    task = tasks.load(description.kind, name, path, description.parameters, repository.folder / "cache", progress)
+    parameters = _parameters(repository, name, description)
+    task = tasks.load(description.kind, name, path, parameters, repository.folder / "cache", progress)
     if task.fingerprint == description.fingerprint:
         return Loaded(task, id, changed=False)
     warnings.warn(f"the data of task {name!r} have changed since `wvc task add`", WvcWarning, stacklevel=2)
@@ -97,3 +103,26 @@ def remove(repository: Repository, name: str) -> None:
     id, _ = describe(repository, name)
     repository.record(None, [Move(names.task(name), id, None)], f"task remove: {name}")
     repository.config.set(None, "tasks", name)
+
+
+def _option(description: TaskDescription) -> str:
+    """How the command line says the kind again."""
+    dataset = description.parameters.get("dataset")
+    kind = description.kind if dataset is None else f"{description.kind}:{dataset}"
+    return "" if kind == "folder" else f" --kind {shlex.quote(kind)}"
+
+
+def _parameters(repository: Repository, name: str, description: TaskDescription) -> dict[str, Json]:
+    """What everybody may know, and what config.toml says of files of this machine; others may not name any."""
+    local = tasks.local_parameters(description.kind)
+    ours = {key: repository.config.get("tasks", name, key) for key in local}
+    theirs = {key: value for key, value in description.parameters.items() if key not in local}
+    return theirs | {key: value for key, value in ours.items() if value is not None}
+
+
+def _keep(repository: Repository, name: str, values: Mapping[str, str | None]) -> None:
+    """Let config.toml say `values` of the task, and nothing that an earlier `add` said."""
+    section = repository.config.get("tasks", name)
+    stale = dict.fromkeys(section) if isinstance(section, Mapping) else {}
+    for key, value in {**stale, **values}.items():
+        repository.config.set(value, "tasks", name, key)

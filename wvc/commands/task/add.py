@@ -13,8 +13,12 @@ from wvc.repo.repository import Repository
 
 def command(
     name: Annotated[str, typer.Argument(help="Name of the task")],
-    data: Annotated[Path | None, typer.Argument(help="Folder or tar of domain/class/image or class/image")] = None,
-    kind: Annotated[str, typer.Option(help="Kind of dataset: folder or digits")] = "",
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder or tar of domain/class/image or class/image, or folder of MNIST")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="Kind of dataset: folder, digits or domainbed:NAME, as domainbed:PACS")
+    ] = "",
     layout: Annotated[str | None, typer.Option(help="domain/class or class, where it cannot be told")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="Parameter of the kind, as NAME=VALUE")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a task that has other data")] = False,

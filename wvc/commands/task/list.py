@@ -7,6 +7,8 @@ from wvc import console
 from wvc.repo import names
 from wvc.repo.repository import Repository
 
+BUNDLED = ("digits",)  # kinds that bring their data
+
 
 def command() -> None:
     """List the tasks of the repository."""
@@ -14,7 +16,7 @@ def command() -> None:
     ids = [id for ref, id in sorted(repository.refs.items()) if ref.startswith(names.TASKS)]
     rows = []
     for description in map(repository.task, ids):
-        here = description.kind != "folder" or repository.config.get("tasks", description.name, "path") is not None
+        here = description.kind in BUNDLED or repository.config.get("tasks", description.name, "path") is not None
         rows.append({**description.json(), "data_here": here})
     console.show(rows, render)
 
