@@ -79,8 +79,6 @@ def test_a_transformer_is_built_for_its_image_size():
 
     with torch.device("meta"):
         assert architectures.build(spec)(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
-    with pytest.raises(ModelProblem, match="vit_b_32 cannot take images of 65 px"):
-        architectures.build(replace(spec, image_size=65))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
