@@ -1,11 +1,14 @@
-"""Golden values of golden.md 6.2 and 6.3."""
+"""Golden values of golden.md 6.2 and 6.3; the soups' spaces against plain NumPy and loops."""
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import pytest
 
 from wvc.errors import TrainingProblem
-from wvc.learning.hparams import Hparams, assignment, draw
+from wvc.learning.hparams import Hparams, draw, grid
 
 DECAYS = {"a": 1e-4, "b": 1e-6}
 MILD = {
@@ -52,23 +55,106 @@ def test_the_space_of_ensembles_of_averages(trial: int, decays: list[float]) -> 
     assert [draw(seed, trial, "eoa") for seed in (1, 2)] == [Hparams(5e-5, 32, decay, 0.5) for decay in decays]
 
 
+@pytest.mark.parametrize("trial", [0, 1, 2])
+def test_a_draw_does_not_depend_on_what_else_is_drawn(trial: int) -> None:
+    spaces = [[draw(seed, trial, space) for seed in range(1, 20)] for space in ("mild", "domainbed", "eoa")]
+
+    dropouts = [[drawn.dropout for drawn in space] for space in spaces]
+
+    assert dropouts[0] == dropouts[1] == dropouts[2]
+
+
+def md5(*args: object) -> int:
+    return int(hashlib.md5(str(args).encode()).hexdigest(), 16) % 2**31
+
+
+def soup(seed: int, trial: int) -> Hparams:
+    """The random search of the soups, written again."""
+
+    def random(name: str) -> np.random.RandomState:
+        return np.random.RandomState(md5(md5(seed, trial), name))
+
+    def half(name: str, high: float) -> float:
+        generator = random(name)
+        return 0.0 if generator.random_sample() < 0.5 else high * generator.random_sample()
+
+    strong = random("minimal").randint(3) > 0
+    return Hparams(
+        learning_rate=10.0 ** (-6 + 2 * random("lr").random_sample()),
+        batch_size=512,
+        weight_decay=10.0 ** (-4 + 3.8 * random("weight_decay").random_sample()),
+        optimizer="adamw",
+        schedule="cosine",
+        warmup_steps=500,
+        clip=1.0,
+        label_smoothing=half("label_smoothing", 0.25),
+        augmentation="strong" if strong else "minimal",
+        mixup=half("mixup", 0.9),
+        randaugment=(random("randaugment_n").randint(3), random("randaugment_m").randint(21)) if strong else None,
+        epochs=4 + random("epochs").randint(13),
+    )
+
+
+@pytest.mark.parametrize("trial", [0, 1])
+def test_the_random_space_of_the_soups(trial: int) -> None:
+    assert [draw(seed, trial, "soups-random") for seed in range(72)] == [soup(seed, trial) for seed in range(72)]
+
+
+def test_the_random_space_of_the_soups_keeps_its_ranges_and_chances() -> None:
+    drawn = [draw(seed, 0, "soups-random") for seed in range(600)]
+
+    assert all(1e-6 <= d.learning_rate <= 1e-4 and 1e-4 <= d.weight_decay <= 10**-0.2 for d in drawn)
+    assert all(d.label_smoothing <= 0.25 and d.mixup <= 0.9 for d in drawn)
+    assert {d.epochs for d in drawn} == set(range(4, 17))
+    assert {d.randaugment[0] for d in drawn if d.randaugment} == set(range(3))
+    assert {d.randaugment[1] for d in drawn if d.randaugment} == set(range(21))
+    assert sum(d.randaugment is None for d in drawn) / 600 == pytest.approx(1 / 3, abs=0.06)
+    assert sum(d.label_smoothing == 0 for d in drawn) / 600 == pytest.approx(1 / 2, abs=0.06)
+    assert sum(d.mixup == 0 for d in drawn) / 600 == pytest.approx(1 / 2, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("space", "rates", "seeds"),
+    [
+        ("soups-standard", [3e-5, 2e-5, 1e-5, 3e-6], [0, 1]),
+        ("soups-extreme", [3e-4, 1e-4, 3e-5, 2e-5, 1e-5, 3e-6, 1e-6, 1e-7], [0]),
+    ],
+)
+def test_a_grid_has_48_points_in_the_order_of_its_lists(space: str, rates: list[float], seeds: list[int]) -> None:
+    expected = []
+    for rate in rates:
+        for augmentation, setting in (("minimal", None), ("medium", None), ("strong", (2, 15))):
+            for mixup in (0.0, 0.5):
+                expected += [(rate, augmentation, setting, mixup, seed) for seed in seeds]
+
+    points = grid(space)
+
+    assert [(p.learning_rate, p.augmentation, p.randaugment, p.mixup, p.seed) for p in points] == expected
+    assert len(set(points)) == len(points) == 48
+    assert [draw(h, trial, space) for trial in (0, 2) for h in range(48)] == [*points, *points]
+
+
+@pytest.mark.parametrize("space", ["soups-standard", "soups-extreme", "soups-random"])
+def test_all_soups_are_trained_in_one_manner(space: str) -> None:
+    drawn = draw(0, 0, space)
+
+    assert (drawn.optimizer, drawn.schedule, drawn.warmup_steps, drawn.clip) == ("adamw", "cosine", 500, 1.0)
+    assert (drawn.batch_size, drawn.dropout) == (512, 0.0)
+    if space != "soups-random":
+        assert (drawn.weight_decay, drawn.epochs, drawn.label_smoothing) == (0.1, 10, 0.0)
+
+
+@pytest.mark.parametrize("place", [-1, 48])
+def test_a_place_beyond_the_grid_is_an_error(place: int) -> None:
+    with pytest.raises(TrainingProblem, match=f"soups-extreme has no seed {place}"):
+        draw(place, space="soups-extreme")
+
+
+def test_a_random_space_is_no_grid() -> None:
+    with pytest.raises(TrainingProblem, match="unknown grid of hyperparameters 'mild'"):
+        grid("mild")
+
+
 def test_an_unknown_space_is_an_error() -> None:
     with pytest.raises(TrainingProblem, match="wild"):
         draw(1, space="wild")
-
-
-def test_assignment_of_20_runs_to_4_pools_of_4() -> None:
-    golden = "I 1,1 2,2 3,3 4,0 I 1,2 2,3 3,0 4,1 I 1,3 2,0 3,1 4,2 I 1,0 2,1 3,2 4,3"  # pools counted from 1
-
-    starts = [assignment(h, [4, 4, 4, 4]) for h in range(20)]
-
-    assert " ".join("I" if start is None else f"{start[0] + 1},{start[1]}" for start in starts) == golden
-
-
-def test_assignment_without_pools_is_the_foundation() -> None:
-    assert [assignment(h, []) for h in range(3)] == [None, None, None]
-
-
-def test_assignment_to_an_empty_pool_is_an_error() -> None:
-    with pytest.raises(TrainingProblem, match="pool 2"):
-        assignment(2, [1, 0])
