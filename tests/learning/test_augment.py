@@ -12,8 +12,10 @@ from torchvision.transforms.v2 import functional as reference
 
 from wvc.errors import TrainingProblem
 from wvc.learning import augment as module
-from wvc.learning.augment import DRAWS, augment, crop_and_flip, crop_boxes, grey, jitter
+from wvc.learning.augment import DRAWS, Varied, augment, crop_and_flip, crop_boxes, grey, jitter
 from wvc.learning.colour import blend, luminance, turn_hue
+from wvc.learning.pixels import Pixels
+from wvc.learning.seeds import generator
 
 ADJUST = (
     reference.adjust_brightness,
@@ -99,6 +101,45 @@ def test_boxes_obey_scale_ratio_and_bounds() -> None:
 def test_a_box_that_never_fits_is_the_largest_central_one() -> None:
     assert crop_boxes(draws(3), 10, 100).tolist() == [[0, 43, 10, 13]] * 3
     assert crop_boxes(draws(3), 100, 10).tolist() == [[43, 0, 13, 10]] * 3
+
+
+def test_minimal_cuts_at_most_a_tenth_and_leaves_colours_alone() -> None:
+    boxes = crop_boxes(draws(4000), 200, 200, module.MINIMAL_SCALE)
+
+    shares = boxes[:, 2] * boxes[:, 3] / 200**2
+    assert shares.min() > 0.89
+    assert shares.max() <= 1
+    assert (np.histogram(shares[shares < 1], bins=2, range=(0.9, 1))[0] > 1000).all()
+    flat = torch.full((24, 3, 16, 16), 0.3)
+    torch.testing.assert_close(augment(flat, draws(), "minimal"), flat)
+
+
+def test_minimal_is_a_crop_and_a_flip() -> None:
+    numbers = draws()
+    boxes = crop_boxes(numbers, 16, 16, (0.9, 1.0)).astype(int)
+
+    expected = []
+    for image, (top, left, height, width), flip in zip(images(), boxes, numbers[:, module.FLIP] < 0.5, strict=True):
+        cut = reference.resized_crop(image, top, left, height, width, [16, 16], antialias=False)
+        expected.append(cut.flip(-1) if flip else cut)
+
+    torch.testing.assert_close(augment(images(), numbers, "minimal"), torch.stack(expected), rtol=0, atol=1e-4)
+
+
+def test_varied_images_keep_their_draws_in_batches_of_any_size() -> None:
+    pixels = Pixels((images() * 255).numpy().astype(np.uint8), np.arange(24), np.arange(20, 0, -1))
+    device = torch.device("cpu")
+
+    whole, labels = Varied(pixels, "domainbed", (7, 3, 1, "validation")).batch(np.arange(20), device)
+    parts = [
+        Varied(pixels, "domainbed", (7, 3, 1, "validation")).batch(np.arange(i, i + 5), device)[0]
+        for i in range(0, 20, 5)
+    ]
+
+    numbers = generator(7, 3, 1, "validation").random((20, DRAWS))
+    assert torch.equal(whole, augment(pixels.batch(np.arange(20), device)[0], numbers, "domainbed"))
+    assert torch.equal(torch.cat(parts), whole)
+    assert labels.tolist() == list(range(20, 0, -1))
 
 
 def test_a_tenth_turns_grey() -> None:

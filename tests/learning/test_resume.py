@@ -16,6 +16,7 @@ from wvc.learning.network import Network
 from wvc.learning.pixels import Pixels
 from wvc.learning.state import State
 from wvc.learning.train import train
+from wvc.learning.trajectory import Ema, Ma, Swa, Swad
 from wvc.progress import Silent
 from wvc.store.canonical import dumps
 
@@ -31,14 +32,26 @@ def same(some: State, other: State, world) -> bool:
 
 
 HARD = {"freeze_steps": 3, "dropout": 0.5, "weight_decay": 1e-2, "augmentation": "domainbed"}
+SOUPS = {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 3, "clip": 0.1, "label_smoothing": 0.1}
+AVERAGES = (
+    *(Ema(0.7), Swa(every=2, share=0.3), Ma(start=3), Ma(start=3, form="paper"), Ma(start=3, form="diwa")),
+    *(Swad(form, 2, 3, tolerance) for form in ("code", "paper") for tolerance in (0.3, 0.0)),
+)
+CHANGES = (
+    *(HARD, {"freeze_statistics": False}, {"only_head": True}, {"precision": "bf16"}),
+    *(SOUPS, {"accumulate": 2, "dropout": 0.5}, {"keep": "last"}),
+    {"validate_augmented": True, "augmentation": "minimal", "evaluate_all": True},
+    *({"trajectory": average, "freeze_steps": 2, "evaluate_every": 1} for average in AVERAGES),
+    *({"trajectory": average, "freeze_statistics": False} for average in AVERAGES),
+)
 
 
-@pytest.mark.parametrize("changes", [HARD, {"freeze_statistics": False}, {"only_head": True}, {"precision": "bf16"}])
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_resumed_after_any_step_is_as_never_stopped(world, changes) -> None:
     settings = replace(world.settings, **changes)
     whole, states = world.states(settings)
 
-    assert sorted(states) == list(range(10))
+    assert sorted(states) == list(range(max(states) + 1))
     for state in states.values():
         last: list[State] = []
         torch.manual_seed(state.step)  # what the program drew meanwhile does not matter
@@ -53,7 +66,7 @@ def test_resumed_after_any_step_is_as_never_stopped(world, changes) -> None:
         )
         assert (result.score, result.step, result.history) == (whole.score, whole.step, whole.history)
         assert world.equal(result.tensors, whole.tensors)
-        assert not last or same(last[-1], states[9], world)
+        assert not last or same(last[-1], states[max(states)], world)
 
 
 class Presses(Silent):
@@ -104,13 +117,13 @@ def test_ctrl_c_ends_the_step_saves_and_then_interrupts(world, number: signal.Si
 
 
 class Pressing(Pixels):
-    """Presses Ctrl-C when it is asked for its images the third time."""
+    """Presses Ctrl-C when it is asked for its images the third time, or another."""
 
-    asked = 0
+    asked, due = 0, 3
 
     def batch(self, positions, device):
         self.asked += 1
-        if self.asked == 3:
+        if self.asked == self.due:
             signal.raise_signal(signal.SIGINT)
         return super().batch(positions, device)
 
@@ -133,6 +146,23 @@ def test_ctrl_c_during_an_evaluation_leaves_it_for_later(world) -> None:
     assert saved[-1].step == 7
     assert [entry["step"] for entry in saved[-1].history] == [0, 3]
     assert resumed(world, saved[-1]).history == whole.history
+
+
+def test_ctrl_c_while_an_average_is_scored_at_the_end_leaves_that_for_later(world) -> None:
+    settings = replace(world.settings, trajectory=Swa(every=2, share=0.3))
+    whole, states = world.states(settings)
+    art, saved = Pressing(world.validation()["art"].images, world.validation()["art"].labels), []
+    art.due = 5
+
+    with pytest.raises(KeyboardInterrupt):
+        domains = {**world.validation(), "art": art}
+        train(world.network(), world.training(), domains, settings, device=world.device, save=saved.append)
+
+    state = through_bytes(saved[-1])
+    assert same(state, states[9], world)
+    result = train(world.network(), world.training(), world.validation(), settings, device=world.device, state=state)
+    assert (result.score, result.step) == (whole.score, whole.step)
+    assert world.equal(result.tensors, whole.tensors)
 
 
 def test_a_second_ctrl_c_interrupts_at_once(world) -> None:

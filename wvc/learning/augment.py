@@ -16,9 +16,11 @@ from torch import Tensor
 
 from wvc.errors import TrainingProblem
 from wvc.learning.colour import blend, luminance, turn_hue
-from wvc.learning.pixels import on_device
+from wvc.learning.pixels import Indices, Pixels, on_device
+from wvc.learning.seeds import generator
 
 SCALE = (0.7, 1.0)  # area of the crop, as a share of the image's
+MINIMAL_SCALE = (0.9, 1.0)
 RATIO = (3 / 4, 4 / 3)  # width / height of the crop
 JITTER = 0.3
 GREY = 0.1
@@ -51,18 +53,25 @@ def domainbed(images: Tensor, draws: Floats) -> Tensor:
     return grey(jitter(crop_and_flip(images, draws), draws), draws)
 
 
+def minimal(images: Tensor, draws: Floats) -> Tensor:
+    """Random crop of 90 to 100 % of the area, stretched back, and flip, without colour (Wortsman et al. 2022)."""
+    return crop_and_flip(images, draws, MINIMAL_SCALE)
+
+
 KINDS: Mapping[str, Callable[[Tensor, Floats], Tensor]] = {
     "domainbed": domainbed,
+    "minimal": minimal,
     "none": lambda images, draws: images,
 }
 
 
-def crop_boxes(draws: Floats, height: int, width: int) -> Floats:
+def crop_boxes(draws: Floats, height: int, width: int, scale: tuple[float, float] = SCALE) -> Floats:
     """(B, 4) of top, left, height, width in pixels, by the law of torchvision's RandomResizedCrop.
 
     Of ten tries the first that fits; where none does, the largest central box with a ratio in range.
+    scale: bounds of the area, as shares of the image's.
     """
-    areas = height * width * _between(draws[:, AREAS], *SCALE)
+    areas = height * width * _between(draws[:, AREAS], *scale)
     ratios = np.exp(_between(draws[:, RATIOS], *np.log(RATIO)))
     heights, widths = np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
     fits: NDArray[np.bool_] = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
@@ -73,14 +82,14 @@ def crop_boxes(draws: Floats, height: int, width: int) -> Floats:
     return np.where(fits.any(axis=1, keepdims=True), boxes, _central_box(height, width))
 
 
-def crop_and_flip(images: Tensor, draws: Floats) -> Tensor:
+def crop_and_flip(images: Tensor, draws: Floats, scale: tuple[float, float] = SCALE) -> Tensor:
     """Cut a random box, stretch it to the size of the image (bilinear), mirror half of the images.
 
     Sampling points are held inside the box, as if it had been cut out first.
     """
     height, width = images.shape[-2:]
     signs = np.where(draws[:, FLIP] < 0.5, -1.0, 1.0)
-    boxes = np.column_stack((crop_boxes(draws, height, width), signs))
+    boxes = np.column_stack((crop_boxes(draws, height, width, scale), signs))
     top, left, h, w, sign = on_device(boxes.astype(np.float32), images.device).unbind(dim=1)  # (B,) each
     ys = _centres(top, h, torch.ones_like(sign), height)[:, :, None].expand(-1, -1, width)
     xs = _centres(left, w, sign, width)[:, None, :].expand(-1, height, -1)
@@ -116,6 +125,29 @@ def grey(images: Tensor, draws: Floats) -> Tensor:
         index = on_device(chosen, images.device)
         images.index_copy_(0, index, luminance(images.index_select(0, index)).expand(-1, 3, -1, -1))
     return images
+
+
+class Varied(Pixels):
+    """The images of `pixels`, each varied by draws of its own.
+
+    kind: a key of KINDS. purpose: run seed, step, domain and what for, as seeds.generator takes them; image i of
+    `pixels` is varied by row i of the draws.
+    """
+
+    def __init__(self, pixels: Pixels, kind: str, purpose: tuple[int, int, int, str]) -> None:
+        super().__init__(pixels.images, pixels.labels, pixels.indices)
+        self._pixels, self._kind = pixels, kind
+        self._draws = generator(*purpose).random((len(pixels), DRAWS))
+
+    def batch(self, positions: Indices, device: torch.device) -> tuple[Tensor, Tensor]:
+        images, labels = self._pixels.batch(positions, device)
+        return augment(images, self._draws[positions], self._kind), labels
+
+    def hold(self, device: torch.device) -> None:
+        self._pixels.hold(device)
+
+    def is_held(self, device: torch.device) -> bool:
+        return self._pixels.is_held(device)
 
 
 def _shares(order: NDArray[np.intp], draws: Floats, *, colours: bool) -> Floats:

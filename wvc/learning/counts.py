@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -14,11 +14,16 @@ Metric = Literal["micro", "macro"]
 
 @dataclass(frozen=True)
 class Count:
-    """One domain: 0 <= right <= seen <= total images."""
+    """One domain: 0 <= right <= seen <= total images.
+
+    loss: sum of the cross-entropies of the images seen, in nats; 0 where nobody asked. Rounding makes it differ from
+    machine to machine, so it has no part in whether two counts are equal.
+    """
 
     right: int
     seen: int
     total: int
+    loss: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,14 @@ def macro(counts: Counts) -> Fraction:
     if not shares:
         raise _nothing()
     return sum(shares, Fraction(0)) / len(shares)
+
+
+def cross_entropy(counts: Counts) -> float:
+    """Unweighted mean over the domains of their mean cross-entropy, in nats. Raises TrainingProblem without images."""
+    means = [count.loss / count.seen for count in counts.domains.values() if count.seen]
+    if not means:
+        raise _nothing()
+    return sum(means) / len(means)
 
 
 def accuracy(counts: Counts, metric: Metric) -> Fraction:

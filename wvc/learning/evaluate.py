@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wvc.learning.counts import Count, Counts
@@ -32,7 +33,8 @@ def measure(
 ) -> Counts:
     """Count the images of `domains` that the network gets right: eval mode, no augmentation, largest score wins.
 
-    A network with a single output decides by its sign: class 1 if > 0 (design, Trainings).
+    A network with a single output decides by its sign: class 1 if > 0 (design, Trainings). The cross-entropies are
+    summed beside, batch by batch.
     keep_going: asked after every batch; False ends the pass, and some images are left unseen. It may ask for the counts
     so far, for which a GPU must be waited for.
     """
@@ -60,7 +62,8 @@ def _pass(
 ) -> None:
     for name, positions in _batches(domains, batch_size):
         images, labels = domains[name].batch(positions, device)
-        tally.add(name, right(network(images), labels), len(positions))
+        scores = network(images)
+        tally.add(name, right(scores, labels), loss(scores, labels), len(positions))
         progress.advance(len(positions))
         if keep_going is not None and not keep_going(tally.counts):
             return
@@ -102,17 +105,35 @@ def right(scores: Tensor, labels: Tensor) -> Tensor:
     return (decisions == labels).sum()
 
 
+def loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the cross-entropies of `scores` (B, classes), a float64 scalar on their device.
+
+    A single output is the log-odds of class 1.
+    """
+    scores = scores.float()
+    if scores.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(scores[:, 0], labels.float(), reduction="sum").double()
+    return F.cross_entropy(scores, labels, reduction="sum").double()
+
+
 class _Tally:
     """Counts in the making. What is right stays on the device until somebody asks: each question waits for it."""
 
     def __init__(self, domains: Mapping[str, Pixels]) -> None:
         self.right: dict[str, Tensor | int] = dict.fromkeys(domains, 0)
+        self.loss: dict[str, Tensor | float] = dict.fromkeys(domains, 0.0)
         self.seen = dict.fromkeys(domains, 0)
         self.total = {name: len(pixels) for name, pixels in domains.items()}
 
-    def add(self, name: str, right: Tensor, seen: int) -> None:
+    def add(self, name: str, right: Tensor, loss: Tensor, seen: int) -> None:
         self.right[name] = self.right[name] + right
+        self.loss[name] = self.loss[name] + loss
         self.seen[name] += seen
 
     def counts(self) -> Counts:
-        return Counts({name: Count(int(self.right[name]), self.seen[name], self.total[name]) for name in self.total})
+        return Counts(
+            {
+                name: Count(int(self.right[name]), self.seen[name], total, float(self.loss[name]))
+                for name, total in self.total.items()
+            }
+        )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from typing import Any, Self
 
 from torch import Tensor
 
+from wvc.learning import trajectory
 from wvc.learning.network import Precision
 from wvc.learning.state import Entry
+from wvc.learning.trajectory import Trajectory
+
+REALS = ("learning_rate", "weight_decay", "dropout", "clip", "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,8 @@ class Settings:
 
     steps: updates, not epochs. evaluate_every: updates between two evaluations; the first follows the first update.
     batch_size: images per step from each training domain.
-    learning_rate, weight_decay: Adam's, constant; the decay is coupled (L2), as in the reference code.
+    learning_rate: the highest; see schedule.
+    weight_decay: coupled (L2) in "adam", as in the reference code; decoupled in "adamw".
     dropout: probability of zeroing a feature before the head, in [0, 1).
     freeze_steps: if not 0, the head learns alone for this many updates and one more (design, Starts).
     seed: of batches, augmentation and dropout.
@@ -27,6 +33,16 @@ class Settings:
     only_head: the head learns alone to the end: the papers' linear probe.
     freeze_statistics: the BatchNorm statistics stay as they are.
     deterministic: on a GPU, only cuDNN's deterministic kernels; a CPU is always so.
+    optimizer: "adam" or "adamw". schedule: a key of schedule.SCHEDULES. warmup_steps: of the steps, in which the rate
+    rises in a straight line.
+    clip: largest norm of the gradient of all parameters that learn together; None for none.
+    accumulate: parts in which each batch is computed to save memory; the same update up to rounding, unless BatchNorm
+    statistics or dropout see the parts.
+    label_smoothing: share of the target that is spread over all classes, in [0, 1].
+    trajectory: the average along the run; it is evaluated, or takes the place of the result (averages.Average).
+    keep: "best", the checkpoint with the highest score; "last", the weights of the last step.
+    validate_augmented: validation images are varied as those of training, as the papers' code does it.
+    evaluate_all: each evaluation also looks at all other images of the task, which decide nothing.
     """
 
     steps: int = 5001
@@ -42,6 +58,27 @@ class Settings:
     only_head: bool = False
     freeze_statistics: bool = True
     deterministic: bool = True
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    clip: float | None = None
+    accumulate: int = 1
+    label_smoothing: float = 0.0
+    trajectory: Trajectory | None = None
+    keep: str = "best"
+    validate_augmented: bool = False
+    evaluate_all: bool = False
+
+    def json(self) -> dict[str, Any]:
+        """As `how.settings` has it: reals as text."""
+        values = asdict(self) | {"trajectory": trajectory.to_json(self.trajectory)}
+        return {name: repr(value) if isinstance(value, float) else value for name, value in values.items()}
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """The reverse of `json`. What older versions did not know has its default."""
+        reals = {name: float(value[name]) for name in REALS if value.get(name) is not None}
+        return cls(**{**value, **reals, "trajectory": trajectory.from_json(value.get("trajectory"))})
 
     def frozen_at(self, step: int) -> bool:
         """True if update number `step`, counted from 0, trains the head alone."""
@@ -56,8 +93,8 @@ class Settings:
 class Result:
     """What a training came to.
 
-    tensors: state dict of the network at the best checkpoint, on the CPU.
-    step: index of the last update before it. score: its macro validation accuracy.
+    tensors: state dict of the network at the chosen checkpoint, or of the average that takes its place; on the CPU.
+    step: index of the last update that enters. score: their macro validation accuracy.
     history: State.history.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from wvc.learning.counts import Counts, macro
 
 Entry = dict[str, Any]
 
-NETWORK, FIRST, SECOND, BEST = "network/", "first/", "second/", "best/"
+NETWORK, FIRST, SECOND, BEST, AVERAGE = "network/", "first/", "second/", "best/", "average/"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class State:
     best: None before the first evaluation.
     history: one entry per evaluation: {"step", "loss", "score", "domains": {name: [right, total]}}, reals as text.
     loss_sum, loss_count: of the updates since the last evaluation.
+    average, average_facts: of the average along the run, as averages.Average gives them; empty without one.
     """
 
     step: int
@@ -52,10 +53,12 @@ class State:
     history: tuple[Entry, ...]
     loss_sum: float
     loss_count: int
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    average_facts: Mapping[str, Any] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, contiguous, under unique names: ready for one safetensors file."""
-        groups = {NETWORK: self.network, FIRST: self.first, SECOND: self.second}
+        groups = {NETWORK: self.network, FIRST: self.first, SECOND: self.second, AVERAGE: self.average}
         if self.best is not None:
             groups[BEST] = self.best.tensors
         return {prefix + name: tensor for prefix, group in groups.items() for name, tensor in group.items()}
@@ -69,6 +72,7 @@ class State:
             "history": list(self.history),
             "loss_sum": repr(self.loss_sum),
             "loss_count": self.loss_count,
+            "average": dict(self.average_facts),
         }
 
     @classmethod
@@ -85,6 +89,8 @@ class State:
             history=tuple(facts["history"]),
             loss_sum=float(facts["loss_sum"]),
             loss_count=facts["loss_count"],
+            average=_group(tensors, AVERAGE),
+            average_facts=facts.get("average", {}),
         )
 
 

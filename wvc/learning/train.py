@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from wvc.learning.pixels import Pixels
 from wvc.learning.run import Run, Stopped
 from wvc.learning.settings import Result, Settings
 from wvc.learning.state import Entry, State
+from wvc.learning.validation import Others
 from wvc.progress import SILENT, Progress
 
 __all__ = ["Result", "Settings", "State", "train"]
@@ -39,20 +41,23 @@ def train(
     save: Save = lambda state: None,
     progress: Progress = SILENT,
     metrics: Metrics | None = None,
+    others: Others = MappingProxyType({}),
     clock: Clock = time.monotonic,
 ) -> Result:
-    """Train `network` in place, which ends with the weights of the last step, and return the best checkpoint.
+    """Train `network` in place, which ends with the weights of the last step, and return the chosen checkpoint.
 
-    training: by index of the domain; each gives a batch to every step. validation: by name; chooses the checkpoint.
+    training: by index of the domain; each gives a batch to every step. validation: by name, in the same order; chooses
+    the checkpoint.
     state: where to go on, under the same settings and data.
     save: gets the state after each evaluation, every minute, and when Ctrl-C ends the training, which then raises
     KeyboardInterrupt. A second Ctrl-C raises it at once and saves nothing.
     metrics: gets each entry of the history as it is made, with "seconds" per step beside it.
+    others: all other images, by domain and split, for settings.evaluate_all.
     Raises TrainingProblem if the loss is no number, memory runs out or there are no images.
 
     Gulrajani & Lopez-Paz, In search of lost domain generalization, 2021; design, Trainings.
     """
-    run = Run(network, training, validation, settings, device)
+    run = Run(network, training, validation, settings, device, others)
     observers = _Observers(save, progress, metrics or (lambda entry: None), clock)
     size = settings.batch_size
     hint = f"try --batch-size {size // 2}" if size > 1 else "try a smaller --image-size"
@@ -65,10 +70,9 @@ def train(
         ):
             run.begin(state)
             progress.advance(run.step)
-            _loop(run, stopped, observers)
+            return _loop(run, stopped, observers)
     finally:
         progress.stop()
-    return run.result()
 
 
 class _Observers:
@@ -98,7 +102,7 @@ class _Observers:
         self._noted, self._images = self.clock(), 0
 
 
-def _loop(run: Run, stopped: Stopped, observers: _Observers) -> None:
+def _loop(run: Run, stopped: Stopped, observers: _Observers) -> Result:
     """Evaluate where it is due, save, update; to the last step or to Ctrl-C."""
     clock = observers.clock
     saved = began = clock()
@@ -116,7 +120,10 @@ def _loop(run: Run, stopped: Stopped, observers: _Observers) -> None:
             observers.save(run.state())
             raise KeyboardInterrupt
         if run.is_over():
-            return
+            result = run.conclude(stopped)
+            if result is not None:
+                return result
+            continue
         if clock() - saved >= SAVE_EVERY:
             observers.save(run.state())
             saved = clock()

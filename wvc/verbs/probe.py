@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +24,8 @@ from wvc.repo import commits, names
 from wvc.repo.objects import Commit, Manifest, ModelSpec, Parent
 from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps
+from wvc.store.durable import disk
+from wvc.tasks import Benchmark, Task
 from wvc.verbs.data import TRANSFORM, Data
 from wvc.verbs.versions import versions
 
@@ -32,18 +38,25 @@ class Form:
 
     kind: "fast", on features computed once from images without augmentation, or "sgd", as the papers' code does it:
     the ordinary training loop with augmentation, of which only the head learns.
+    steps: None for those of the task's benchmark, or 5001.
+    keep: "best", the checkpoint with the highest score, or "last", as DiWA's code has it.
     """
 
     kind: str = "fast"
-    steps: int = 1000
+    steps: int | None = 1000
     learning_rate: float = 1e-3
     batch_size: int = 32
+    keep: str = "best"
+
+    def settled(self, benchmark: Benchmark | None) -> Form:
+        """The same with a number of steps. benchmark: the task's."""
+        return self if self.steps is not None else replace(self, steps=(benchmark or Benchmark("")).steps)
 
     def json(self) -> dict[str, Any]:
         return {**asdict(self), "learning_rate": repr(self.learning_rate)}
 
 
-PAPERS = Form("sgd", steps=5001, learning_rate=5e-5)
+PAPERS = Form("sgd", steps=None, learning_rate=5e-5)
 
 
 def ensure(
@@ -59,17 +72,41 @@ def ensure(
 
     how: what the commit shall say of the task, its test domains and the trial.
     """
-    ref = names.PROBES + key(foundation, data, form, how)
-    known = repository.refs.get(ref)
-    if known is not None:
-        return repository.commit(known)
-    before = repository.manifest(foundation)
-    assert before.spec is not None
-    spec = before.spec.with_classes(data.task.classes, data.size)
-    network = _network(repository, before, spec)
-    result = _fit(network, data, form, device, progress)
-    network.load_state_dict(result.tensors, strict=False)
-    facts = {
+    form = form.settled(data.task.benchmark)
+    name = key(foundation, data, form, how)
+    ref = names.PROBES + name
+    if ref not in repository.refs:
+        with _alone(repository.folder / "runs" / f"probe-{name}.lock", progress):
+            if ref not in repository.refs:
+                network, spec = _network(repository, foundation, data)
+                result = _fit(network, data, form, device, progress)
+                network.load_state_dict(result.tensors, strict=False)
+                facts = _facts(how, form, device, result)
+                return _record(repository, foundation, network, spec, facts, ref)
+    return repository.commit(repository.refs[ref])
+
+
+@contextmanager
+def _alone(path: Path, progress: Progress) -> Iterator[None]:
+    """One process at a time; the others wait. The file stays where the work was not done, for the next one."""
+    with disk(path):
+        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.start("waiting for the linear probe, which another process makes", 1)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            progress.stop()
+    try:
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+def _facts(how: Mapping[str, Any], form: Form, device: torch.device, result: Result) -> dict[str, Any]:
+    """What the commit says."""
+    return {
         **how,
         "kind": "train",
         "probe": {**form.json(), "seed": SEED},
@@ -79,7 +116,6 @@ def ensure(
         "history": list(result.history),
         "best": {"step": result.step, "score": str(result.score)},
     }
-    return _record(repository, foundation, network, spec, facts, ref)
 
 
 def key(foundation: Commit, data: Data, form: Form, how: Mapping[str, Any]) -> str:
@@ -90,6 +126,7 @@ def key(foundation: Commit, data: Data, form: Form, how: Mapping[str, Any]) -> s
         "test_domains": list(data.test),
         "trial": data.trial,
         "form": form.json(),
+        "evaluate_every": evaluate_every(form, data.task),
         "image_size": data.size,
         "transform": TRANSFORM,
         "limit": how.get("limit"),
@@ -97,11 +134,21 @@ def key(foundation: Commit, data: Data, form: Form, how: Mapping[str, Any]) -> s
     return digest(dumps(facts))[:12]
 
 
-def _network(repository: Repository, before: Manifest, spec: ModelSpec) -> Network:
+def evaluate_every(form: Form, task: Task) -> int:
+    """Updates between two evaluations, the best of which is kept: a tenth of the steps, at most the benchmark's."""
+    assert form.steps is not None
+    every = Benchmark.evaluate_every if form.kind == "fast" or task.benchmark is None else task.benchmark.evaluate_every
+    return min(every, max(1, form.steps // 10))
+
+
+def _network(repository: Repository, foundation: Commit, data: Data) -> tuple[Network, ModelSpec]:
     """The foundation's featurizer under a fresh head."""
+    before = repository.manifest(foundation)
+    assert before.spec is not None
+    spec = before.spec.with_classes(data.task.classes, data.size)
     held = weights.Weights.of(repository, before)
     tensors = {name: held[name] for name in held if not spec.is_head(name)} | fresh_head(spec)
-    return Network.of(architectures.load(spec, tensors), spec)
+    return Network.of(architectures.load(spec, tensors), spec), spec
 
 
 def fresh_head(spec: ModelSpec, seed: int = SEED) -> dict[str, torch.Tensor]:
@@ -113,7 +160,8 @@ def fresh_head(spec: ModelSpec, seed: int = SEED) -> dict[str, torch.Tensor]:
 
 
 def _fit(network: Network, data: Data, form: Form, device: torch.device, progress: Progress) -> Result:
-    every = min(100, max(1, form.steps // 10))
+    assert form.steps is not None
+    every = evaluate_every(form, data.task)
     if form.kind == "sgd":
         settings = Settings(
             steps=form.steps,
@@ -123,6 +171,7 @@ def _fit(network: Network, data: Data, form: Form, device: torch.device, progres
             seed=SEED,
             only_head=True,
             augmentation=data.task.augmentation,
+            keep=form.keep,
         )
         return train(network, data.training(), data.validation(), settings, device=device, progress=progress)
     fitting = ProbeSettings(form.steps, every, form.batch_size, form.learning_rate, SEED)

@@ -27,19 +27,22 @@ class Start:
 
 
 def choose(
-    repository: Repository, start: Commit, task: Task, *, fresh: bool, keep: bool, foundation: Commit | None
+    repository: Repository, start: Commit, task: Task, *, wanted: str | None, foundation: Commit | None
 ) -> Start:
     """The start of a training of `start` on `task` (design, "Starts").
 
-    fresh, keep: --fresh-head and --keep-head. foundation: --probe-from, or None to find it in history.
+    wanted: the head that is asked for, "fresh", "keep" or "random"; None leaves it to the rule.
+    foundation: --probe-from, or None to find it in history.
     Raises UsageError where a head that does not fit shall be kept.
     """
     base = foundation or find_foundation(repository, start)
     live = base is None
-    if _goes_on(start, task) and not fresh:
+    if wanted == "random":
+        return Start("random", base, recycled=False, live=live)
+    if _goes_on(start, task) and wanted != "fresh":
         return Start("keep", base, recycled=False, live=live)
     spec = repository.manifest(start).spec
-    if keep:
+    if wanted == "keep":
         if spec is None or spec.classes != task.classes:
             raise UsageError("--keep-head needs a model with the same classes", "leave it out: a new head is made")
         return Start("keep", base, recycled=False, live=live)

@@ -13,7 +13,8 @@ import torch
 from wvc import architectures, weights
 from wvc.errors import Diverged, Interrupted, RefMoved, UsageError
 from wvc.learning.network import Network
-from wvc.learning.settings import Result
+from wvc.learning.pixels import Pixels
+from wvc.learning.settings import Result, Settings
 from wvc.learning.state import Entry
 from wvc.learning.train import train as learn
 from wvc.progress import SILENT, Progress
@@ -78,17 +79,19 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
             return Trained(*done, moved=done[1] != run.plan["branch"])
         torch.set_num_threads(how["threads"])
         network, spec = _network(repository, how, data)
+        settings = Settings.read(how["settings"])
         try:
             result = learn(
                 network,
                 data.training(),
                 data.validation(),
-                plan.settings_of(how["settings"]),
+                settings,
                 device=device_named(how["device"]),
                 state=run.state(),
                 save=run.save,
                 progress=progress,
                 metrics=lambda entry: _append(metrics, entry),
+                others=_others(data) if settings.evaluate_all else {},
             )
         except Diverged:
             run.remove()
@@ -101,6 +104,12 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
         trained = _record(repository, run, network, spec, result, data, progress)
         run.remove()
     return trained
+
+
+def _others(data: Data) -> dict[tuple[str, str], Pixels]:
+    """All images but those that validate: the training images, and both splits of the test domains."""
+    parts = [(name, "in") for name in data.seen] + [(name, part) for name in data.test for part in ("in", "val")]
+    return {(name, part): data.of(name, part) for name, part in parts}
 
 
 def _done(repository: Repository, run: runs.Run) -> tuple[Commit, str] | None:
