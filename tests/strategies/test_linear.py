@@ -149,3 +149,33 @@ def test_a_running_mean_grows_without_changing_the_one_before():
 
     assert (before.weights()["w"].item(), after.weights()["w"].item()) == (1.0, 2.0)
     assert one["w"].item() == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fine_fractions_of_narrow_numbers_are_summed_wide(dtype):
+    """Drawn coefficients have 12 digits: their numerators would be rounded in fp32, and overflow with what is large."""
+    shares = [Fraction(123456789012, 10**12), Fraction(10**12 - 123456789012, 10**12)]
+    large = torch.finfo(dtype).max * torch.tensor([1.0, 0.5], dtype=torch.float64)
+    tensors = [torch.cat([tensor(dtype, seed), large.to(dtype)]) for seed in range(2)]
+
+    merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
+
+    exact = [sum(Fraction(t[i].item()) * s for t, s in zip(tensors, shares, strict=True)) for i in range(302)]
+    assert [x.item() for x in merged] == [rounded(value, dtype) for value in exact]
+
+
+def test_fractions_too_long_for_a_float_are_rounded_once():
+    shares = [Fraction(1, 10**400 + 1), Fraction(10**400, 10**400 + 1)]
+
+    assert merge([{"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}], coefficients=shares)["w"].tolist() == [3.0]
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=5).filter(any), st.integers(0, 2**30))
+def test_an_average_lies_between_its_models(parts, seed):
+    shares = [Fraction(part, sum(parts)) for part in parts]
+    tensors = [tensor(torch.float32, seed + i, n=50) for i in range(len(parts))]
+
+    merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
+
+    used = torch.stack([t for t, share in zip(tensors, shares, strict=True) if share])
+    assert torch.all(used.amin(0) <= merged) and torch.all(merged <= used.amax(0))

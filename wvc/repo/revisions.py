@@ -1,4 +1,8 @@
-"""Revision syntax, git's: HEAD~2, main^2, soup@{1}, run/*, abbreviated ids, a..b."""
+"""Revision syntax, git's: HEAD~2, main^2, soup@{1}, run/*, abbreviated ids, a..b; and what a run began with.
+
+`run/0@{probe}` is the linear probe whose head the training of run/0 began with, `run/0@{foundation}` the model that the
+probe was fitted to. Both take a commit that is a training: of a merge or an import they name nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,17 @@ from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.repo.schema import CommitRow, MoveRow
 
-STEP = re.compile(r"~(\d{0,9})(?!\d)|\^(\d{0,9})(?!\d)|@\{(\d{1,9})\}")
+STEP = re.compile(r"~(\d{0,9})(?!\d)|\^(\d{0,9})(?!\d)|@\{(probe|foundation)\}")
 ABBREVIATION = re.compile(r"[0-9a-f]{4,64}")
 GLOB = re.compile(r"[*?\[]")
 PREFIXES = ("", "refs/", names.TAGS, names.HEADS, names.REMOTES)
 
 
 def resolve(repository: Repository, text: str) -> str:
-    """The id of the commit that `text` names. Raises UnknownRevision, AmbiguousRevision, NoCommitYet."""
+    """The id of the commit that `text` names.
+
+    Raises UnknownRevision, AmbiguousRevision, NoCommitYet, and WvcError where no training began with what is asked for.
+    """
     if not text:
         raise UnknownRevision(text)
     match = re.search(r"[~^]|@\{", text)
@@ -33,9 +40,9 @@ def resolve(repository: Repository, text: str) -> str:
         id = _base(repository, base)
     while steps:
         step = STEP.match(steps)
-        if step is None or step[3] is not None:
+        if step is None:
             raise UnknownRevision(text)
-        id = _follow(repository, id, step, text)
+        id = _follow(repository, id, step, text) if step[3] is None else _began_with(repository, id, step[3])
         steps = steps[step.end() :]
     return id
 
@@ -110,6 +117,22 @@ def _follow(repository: Repository, id: str, step: re.Match[str], text: str) -> 
             raise UnknownRevision(text)
         id = parents[position - 1].commit
     return id
+
+
+def _began_with(repository: Repository, id: str, what: str) -> str:
+    """The probe or the foundation of the training that made the commit `id`. Raises WvcError."""
+    commit = repository.commit(id)
+    start = commit.how.get("start")
+    found = start.get(what) if isinstance(start, dict) else None
+    if isinstance(found, str):
+        return found
+    words = {"probe": "linear probe", "foundation": "foundation"}
+    if not isinstance(start, dict):
+        raise WvcError(f"{id[:12]} is no training: it began with no {words[what]}", "name the commit of a fine-tuning")
+    hint = (
+        "its head was kept or random: name a run whose head was replaced" if what == "probe" else "its history has none"
+    )
+    raise WvcError(f"the training of {id[:12]} began with no {words[what]}", hint)
 
 
 def span(repository: Repository, text: str) -> tuple[list[str], list[str]]:

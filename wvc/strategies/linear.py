@@ -18,8 +18,8 @@ def merge(models: Sequence[Model], *, coefficients: Sequence[Fraction] | None = 
     r"""Return $\sum_i c_i \theta_i$, by default the mean.
 
     coefficients: $c_i$, which must sum to 1.
-    Floating tensors are summed in the order given, fp32 and wider in fp64, 16 bits and narrower in fp32, and cast
-    back. Integer and boolean tensors are the first model's.
+    Floating tensors are summed in the order given, fp32 and wider in fp64, 16 bits and narrower in fp32 unless the
+    coefficients need more, and cast back. Integer and boolean tensors are the first model's.
 
     Wortsman et al., Model soups, 2022, https://arxiv.org/abs/2203.05482
     """
@@ -70,7 +70,10 @@ def _blend(name: str, tensors: Sequence[torch.Tensor], shares: Sequence[Fraction
     if not first.is_floating_point() or all(_same_bits(first, other) for other in tensors[1:]):
         return first.clone()
     common = math.lcm(*(share.denominator for share in shares))
-    total = torch.zeros(first.shape, dtype=_wide(first.dtype))
+    # Up to 13 bits of a numerator and 11 of an fp16 make a product that fp32 holds exactly.
+    wide = _wide(first.dtype) if common <= 2**13 else torch.float64
+    common = common if common <= 2**53 else 1  # larger numerators are rounded as the fractions are, or overflow
+    total = torch.zeros(first.shape, dtype=wide)
     for tensor, share in zip(tensors, shares, strict=True):
         # A sum of numerators divided once is exact where a sum of rounded fractions is not.
         total.add_(tensor.to(total.dtype), alpha=float(share * common))

@@ -9,7 +9,7 @@ from fractions import Fraction
 from wvc.errors import MergeProblem
 from wvc.repo import names
 from wvc.repo.graph import Graph
-from wvc.repo.objects import Commit, Manifest
+from wvc.repo.objects import Commit, Manifest, Tensor
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import GLOB, expand, resolve
 from wvc.verbs.context import Context, history
@@ -34,6 +34,7 @@ class Field:
     """head: the commit that the merge begins at; the branch must still be there at its end.
 
     candidates: no two with the same weights, by weights id. contexts: what each has seen, the nearest first.
+    first: the one that was named first, not taken apart; it gives its head where only featurizers are averaged.
     merges: commit -> its ingredients, for those that were taken apart.
     forward: the commit to fast-forward to, where nothing needs blending.
     """
@@ -41,32 +42,52 @@ class Field:
     head: Commit
     candidates: tuple[Candidate, ...]
     contexts: tuple[list[Context], ...]
+    first: Candidate
     merges: Mapping[str, list[str]]
     forward: Commit | None
 
 
 def gather(
-    repository: Repository, patterns: Sequence[str], *, with_head: bool = True, allow_unrelated: bool = False
+    repository: Repository,
+    patterns: Sequence[str],
+    *,
+    with_head: bool = True,
+    allow_unrelated: bool = False,
+    featurizer_only: bool = False,
 ) -> Field:
     """The candidates of merging `patterns` into HEAD (design, "HEAD"). Raises MergeProblem, UnknownRevision."""
     head = repository.head()
     named = {resolve(repository, name): names.short(name) for name in expand(repository, list(patterns))}
     others = {id: name for id, name in named.items() if id != head.id}
     graph = Graph(repository)
-    if not others:
-        raise MergeProblem("there is nothing to merge", "name branches or commits other than HEAD")
-    if not allow_unrelated and not graph.bases([head.id, *others]):
-        raise MergeProblem("the models have no common ancestor", "--allow-unrelated averages them all the same")
+    check_related(graph, head, list(others), allow_unrelated=allow_unrelated)
     behind_all = all(graph.is_ancestor(head.id, id) for id in others)
     wanted = head.id in {resolve(repository, name) for name in patterns if not GLOB.search(name)}
     members = dict(others)
     if with_head and (wanted or not behind_all):
         members = {head.id: named.get(head.id, "HEAD"), **members}
     forward = repository.commit(next(iter(others))) if behind_all and len(others) == 1 and not wanted else None
-    return _field(repository, head, members, forward)
+    first = next(id for id in named if id in members)
+    return _field(repository, head, members, forward, first, featurizer_only=featurizer_only)
 
 
-def _field(repository: Repository, head: Commit, members: Mapping[str, str], forward: Commit | None) -> Field:
+def check_related(graph: Graph, head: Commit, others: Sequence[str], *, allow_unrelated: bool) -> None:
+    """Raises MergeProblem unless there are `others`, all of which have an ancestor in common with `head`."""
+    if not others:
+        raise MergeProblem("there is nothing to merge", "name branches or commits other than HEAD")
+    if not allow_unrelated and not graph.bases([head.id, *others]):
+        raise MergeProblem("the models have no common ancestor", "--allow-unrelated averages them all the same")
+
+
+def _field(
+    repository: Repository,
+    head: Commit,
+    members: Mapping[str, str],
+    forward: Commit | None,
+    first: str,
+    *,
+    featurizer_only: bool,
+) -> Field:
     found: dict[str, Candidate] = {}
     merges = {}
     for id, name in sorted(members.items()):  # of two commits with the same weights, the smaller id stays
@@ -79,38 +100,75 @@ def _field(repository: Repository, head: Commit, members: Mapping[str, str], for
             label = name if part == id else members.get(part, part[:10])
             found.setdefault(made.weights, Candidate(label, made, repository.manifest(made)))
     candidates = tuple(found[key] for key in sorted(found))
-    _check_compatible(candidates)
+    made = repository.commit(first)
+    leader = Candidate(members[first], made, repository.manifest(made))
+    check_compatible([leader, *candidates] if featurizer_only else candidates, featurizer_only=featurizer_only)
     contexts = tuple(history(repository, candidate.commit) for candidate in candidates)
-    return Field(head, candidates, contexts, merges, forward)
+    return Field(head, candidates, contexts, leader, merges, forward)
 
 
 def _ingredients(commit: Commit) -> list[str]:
-    """What an even merge was made of: it is extended, not averaged as one. Other commits have none."""
-    if commit.kind != "merge" or commit.how.get("strategy") != "linear":
+    """What an even merge of whole models was made of: it is extended, not averaged as one. Other commits have none."""
+    how = commit.how
+    if commit.kind != "merge" or how.get("strategy") != "linear":
+        return []
+    if how.get("select") == "stated" or how.get("featurizer_only"):
         return []
     parts = [parent for parent in commit.parents if parent.coefficient]
     return [p.commit for p in parts] if all(p.coefficient == Fraction(1, len(parts)) for p in parts) else []
 
 
-def _check_compatible(candidates: Sequence[Candidate]) -> None:
-    """Names, shapes, dtypes and classes must agree. Raises MergeProblem that names the first tensors that do not."""
-    first = candidates[0]
-    for other in candidates[1:]:
-        mine = {t.name: (t.dtype, t.shape) for t in first.manifest.tensors}
-        theirs = {t.name: (t.dtype, t.shape) for t in other.manifest.tensors}
+def averaged(manifest: Manifest, *, featurizer_only: bool) -> dict[str, Tensor]:
+    """The tensors that an average is made of, by name: all of them, or those that are not the head's."""
+    spec = manifest.spec if featurizer_only else None
+    return {name: tensor for name, tensor in manifest.by_name.items() if spec is None or not spec.is_head(name)}
+
+
+def check_compatible(candidates: Sequence[Candidate], *, featurizer_only: bool = False) -> None:
+    """Raises MergeProblem unless what is averaged has the same names, shapes and dtypes in all.
+
+    The classes must agree too where they are known; of featurizers the architecture and what it is fed with.
+    """
+    for other in candidates:
+        first = candidates[0]
+        if featurizer_only:
+            _check_featurizers(first, other)
+        mine, theirs = _forms(first, featurizer_only), _forms(other, featurizer_only)
         odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
         if odd:
             more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-            raise MergeProblem(
-                f"{first.name} and {other.name} differ in {', '.join(odd[:3])}{more}",
-                "leave HEAD out with --no-head" if "HEAD" in (first.name, other.name) else "they are different models",
-            )
-        _check_specs(first, other)
+            spec = first.manifest.spec or other.manifest.spec
+            hint = _hint(first, other, heads=spec is not None and all(spec.is_head(name) for name in odd))
+            raise MergeProblem(f"{first.name} and {other.name} differ in {', '.join(odd[:3])}{more}", hint)
+        if not featurizer_only:
+            _check_classes(first, other)
 
 
-def _check_specs(first: Candidate, other: Candidate) -> None:
+def _forms(candidate: Candidate, featurizer_only: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Dtype and shape of all that is averaged, by name."""
+    tensors = averaged(candidate.manifest, featurizer_only=featurizer_only)
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_featurizers(first: Candidate, other: Candidate) -> None:
+    one, two = first.manifest.spec, other.manifest.spec
+    if one is None or two is None:
+        name = (other if two is None else first).name
+        raise MergeProblem(f"nothing tells which tensors of {name} are its head", "`wvc import FILE --arch NAME`")
+    odd = [part for part in ("architecture", "channels", "mean", "std") if getattr(one, part) != getattr(two, part)]
+    if odd:
+        raise MergeProblem(f"{first.name} and {other.name} differ in {', '.join(odd)}", "they are different models")
+
+
+def _check_classes(first: Candidate, other: Candidate) -> None:
     one, two = first.manifest.spec, other.manifest.spec
     known = [spec.classes for spec in (one, two) if spec is not None and spec.classes is not None]
     if len(set(known)) > 1:
-        hint = "leave HEAD out with --no-head" if "HEAD" in (first.name, other.name) else "merge models of one task"
-        raise MergeProblem(f"{first.name} and {other.name} have different classes", hint)
+        raise MergeProblem(f"{first.name} and {other.name} have different classes", _hint(first, other, heads=True))
+
+
+def _hint(first: Candidate, other: Candidate, *, heads: bool) -> str:
+    """What to do about two models that differ. heads: in nothing but their heads."""
+    if "HEAD" in (first.name, other.name):
+        return "leave HEAD out with --no-head" + (", or the heads with --featurizer-only" if heads else "")
+    return "--featurizer-only leaves the heads out of the average" if heads else "they are different models"

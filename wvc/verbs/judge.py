@@ -40,6 +40,7 @@ class Options:
     tie: what greedy does with a candidate that changes nothing (Rame et al. accept it, Wortsman et al. do not).
     metric: "micro" pools the validation images, "macro" is the mean over domains.
     buffers: "average" the BatchNorm statistics too, or take those of the "first" (the best) model.
+    featurizer_only: average all but the heads, which may differ; the result has the head of the model named first.
     """
 
     task: str | None = None
@@ -49,6 +50,7 @@ class Options:
     tie: Tie = "accept"
     metric: Metric = "micro"
     buffers: str = "average"
+    featurizer_only: bool = False
     with_head: bool = True
     fast_forward: bool = True
     allow_unrelated: bool = False
