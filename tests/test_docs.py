@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from wvc import main, plugins, recipes
+from wvc.recipes import _schema
 from wvc.repo.objects import Attachment, Commit, Manifest, ModelSpec, Parent, TaskDescription, Tensor, parse
 from wvc.repo.repository import create
 from wvc.repo.scores import Circumstances, Score
@@ -153,17 +153,16 @@ def recipe(tmp_path: Path) -> recipes.Recipe:
 
 
 def test_the_recipe_in_the_documents_can_be_read(recipe: recipes.Recipe) -> None:
-
     assert [step.branch for step in recipe.steps] == ["random/0", "foundation/0", "run/0/0", "run/0/1", "soup/0"]
     assert recipe.steps[-1].models == ("run/0/0", "run/0/1")
     assert recipe.steps[2].options["steps"] == 40
-    assert [row.name for row in recipe.rows] == ["linear probe", "best single run", "soup"]
+    assert [row.name for table in recipe.tables for row in table.rows] == ["linear probe", "best single run", "soup"]
 
 
 def test_recipes_md_names_every_key() -> None:
     text = (DOCS / "recipes.md").read_text(encoding="utf-8")
-    keys = {*recipes.TOP, *recipes.STEP, *(key for options in recipes.OPTIONS.values() for key in options)}
-    keys |= {field.name for field in fields(recipes.Task)} - {"parameters"}
+    keys = {*_schema.TOP, *_schema.STEP, *_schema.POOL, *_schema.TASK, *_schema.TABLE, *_schema.ROW}
+    keys |= {key for options in _schema.OPTIONS.values() for key in options}
 
     assert [key for key in sorted(keys) if f"`{key}`" not in text and f"**{key}**" not in text] == []
 

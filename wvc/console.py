@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
+from rich.live import Live
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Drawing
 from rich.table import Column
 from rich.text import Text
 
 from wvc.errors import WvcError
-from wvc.progress import SILENT, Progress
+from wvc.progress import NO_BOARD, SILENT, Board, Progress
 
 T = TypeVar("T")
 WIDE = 100_000  # columns of a pipe: a table is never cut to fit what nobody looks at
@@ -39,7 +40,7 @@ class _State:
     """json: answers are wanted as JSON. bars: the bars that are on the screen now."""
 
     json = False
-    bars: Bars | None = None
+    bars: Bars | Lines | None = None
 
 
 def use_json(on: bool) -> None:
@@ -96,6 +97,16 @@ def progress() -> Progress:
         return SILENT
     stop()
     _State.bars = Bars(console)
+    return _State.bars
+
+
+def board() -> Board:
+    """A line on stderr for each piece of work and one for all of it, or nothing where that is no terminal."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        return NO_BOARD
+    stop()
+    _State.bars = Lines(console)
     return _State.bars
 
 
@@ -169,6 +180,27 @@ class Bars:
         if self._drawing is not None:
             self._drawing.stop()
             self._drawing = None
+
+
+class Lines:
+    """A Board that draws."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+
+    def draw(self, lines: Sequence[str], together: str) -> None:
+        if self._live is None:
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+        text = "\n".join([*(f"  {safe(line)}" for line in lines), f"[bold]{safe(together)}[/]"])
+        self._live.update(Text.from_markup(text, overflow="ellipsis"), refresh=True)
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.update(Text(""), refresh=True)
+            self._live.stop()
+            self._live = None
 
 
 class _Amount(ProgressColumn):

@@ -5,8 +5,6 @@ A command is imported when it is invoked; names and help come from the files' te
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import difflib
 import gc
 import os
@@ -22,6 +20,7 @@ from typer.main import get_command
 
 from wvc import __version__, console, plugins
 from wvc.errors import Interrupted, UsageError, WvcError, WvcWarning
+from wvc.process import keep_freed_memory
 from wvc.store.durable import EXPECTED
 
 DOOR = "wvc.commands"
@@ -35,7 +34,7 @@ GROUPS: Mapping[str, str] = {
     "look": "log show diff blame bisect reflog lineage eval merge-base rev-parse du",
     "share": "remote push pull fetch serve",
     "trust": "sign verify certify audit replay",
-    "cook": "cook connectivity diversity landscape plot",
+    "cook": "cook hparams connectivity diversity landscape plot",
     "keep": "fsck repair rebuild gc repack",
 }
 # click's own exception; newer versions of Typer have click inside, so it is found by what is public of it.
@@ -187,15 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.use_json(False)
     warnings.showwarning = _warned
     gc.disable()
-    _keep_freed_memory()
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what was freed. To give back each chunk of weights and ask for it again is a third of the work."""
-    with contextlib.suppress(OSError, AttributeError):
-        for parameter, size in ((-1, 256 << 20), (-3, 64 << 20)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def _warned(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

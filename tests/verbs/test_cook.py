@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from wvc import recipes
-from wvc.errors import RecipeProblem
+from wvc.errors import RecipeProblem, WvcError
 from wvc.repo import names
 from wvc.repo.fsck import fsck
+from wvc.repo.kitchen import look
 from wvc.repo.repository import Repository, create
 from wvc.store.records import Draft, Move
-from wvc.verbs.cook import cook
-from wvc.verbs.table import Figure
+from wvc.verbs.cook import Options, cook
+from wvc.verbs.ensemble import Options as Ensemble
+from wvc.verbs.ensemble import ensemble
+from wvc.verbs.estimate import estimate
 
 SMALL = """
 schema = 1
@@ -91,15 +94,15 @@ def kitchen(tmp_path: Path) -> Repository:
 def made(repository: Repository, path: Path, **settings: str) -> list[str]:
     """The branches that cooking made."""
     said: list[str] = []
-    cook(repository, recipes.read(path, settings), say=said.append)
-    return [line.split("] ")[1].split(":")[0] for line in said if line.endswith(": made")]
+    cook(repository, recipes.read(path, settings), Options(device="cpu", say=said.append))
+    return [line.split("] ")[1].split(":")[0] for line in said if ": made" in line]
 
 
 def test_a_recipe_makes_its_commits_and_its_table(kitchen: Repository, recipe: Path):
-    table = cook(kitchen, recipes.read(recipe))
+    (table,) = cook(kitchen, recipes.read(recipe))
 
     assert [line.name for line in table.lines] == ["probe", "best", "soup"]
-    assert table.trials == 2
+    assert (table.columns, table.trials) == (("",), 2)
     assert table.lines[2].inside.mean >= table.lines[1].inside.mean, "greedy is never below the best single run"
     assert fsck(kitchen).problems == []
 
@@ -153,8 +156,103 @@ def test_an_unfinished_step_is_resumed(kitchen: Repository, recipe: Path, monkey
     assert runs.unfinished(kitchen) == []
 
 
-def test_the_error_is_the_population_deviation_over_the_root_of_n():
-    figure = Figure.of([0.70, 0.72, 0.74])  # golden 6.13
+def test_what_another_recipe_made_is_taken(kitchen: Repository, recipe: Path, tmp_path: Path):
+    made(kitchen, recipe, seeds="1")
+    text = (
+        recipe.read_text()
+        .replace('"small"', '"other"')
+        .replace('"run/{seed}/', '"again/{seed}/')
+        .replace("soup/", "broth/")
+    )
+    (tmp_path / "other.toml").write_text(text)
 
-    assert figure.mean == pytest.approx(0.72)
-    assert figure.error == pytest.approx(0.00942809, abs=1e-8)
+    assert made(kitchen, tmp_path / "other.toml", seeds="1") == []
+
+    assert kitchen.refs["refs/heads/again/0/1"] == kitchen.refs["refs/heads/run/0/1"]
+    assert kitchen.refs["refs/heads/broth/0"] == kitchen.refs["refs/heads/soup/0"]
+
+
+def test_the_same_step_under_two_names_is_made_once(kitchen: Repository, recipe: Path):
+    recipe.write_text(recipe.read_text().replace('seed = "{seed}{run}"', 'seed = "{seed}"'))
+
+    assert made(kitchen, recipe, seeds="1") == ["start/0", "base/0", "run/0/0", "soup/0"]
+    assert kitchen.refs["refs/heads/run/0/1"] == kitchen.refs["refs/heads/run/0/0"]
+
+
+def test_two_at_a_time_come_to_the_same(kitchen: Repository, recipe: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
+    other = create(tmp_path / "other", Draft("init", "ada", 0, default_branch="main"))
+    for repository, jobs in ((kitchen, 1), (other, 2)):
+        cook(repository, recipes.read(recipe), Options(jobs=jobs, device="cpu"))
+
+    assert dict(other.refs) == dict(kitchen.refs)
+
+
+def test_a_step_that_fails_ends_the_cook_and_what_was_made_stays(kitchen: Repository, recipe: Path):
+    step = '[[step]]\nbranch = "odd"\nfrom = "run/0/1"\ntrain = { task = "digits", test_domains = ["99"] }\n[table]\n'
+    recipe.write_text(recipe.read_text().replace("[table]\n", step))
+
+    for jobs in (1, 2):
+        with pytest.raises(WvcError):
+            cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(jobs=jobs, device="cpu"))
+
+    assert "refs/heads/run/0/1" in kitchen.refs
+    assert look(kitchen) is None
+
+
+def test_the_foundation_that_is_there_is_taken_and_one_that_is_missing_is_asked_for(
+    kitchen: Repository, tmp_path: Path
+):
+    text = """
+schema = 1
+[options]
+arch = ""
+[axes]
+trial = 1
+[[task]]
+name = "digits"
+kind = "digits"
+[[step]]
+branch = "main"
+reuse = true
+create = { arch = "{arch}", weights = "random" }
+[[step]]
+branch = "run"
+from = "main"
+train = { task = "digits", steps = 2 }
+"""
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeProblem, match="no branch 'main'") as caught:
+        made(kitchen, tmp_path / "r.toml")
+    assert "--set arch" in str(caught.value.hint)
+
+    assert made(kitchen, tmp_path / "r.toml", arch="digits_cnn") == ["main", "run"]
+    assert made(kitchen, tmp_path / "r.toml") == []
+
+
+def test_the_plan_is_what_would_be_made(kitchen: Repository, recipe: Path):
+    read = recipes.read(recipe)
+    before = estimate(kitchen, read, 2, "cpu")
+    cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu"))
+
+    after = estimate(kitchen, read, 2, "cpu")
+
+    assert [(group.kind, group.branch, group.steps, group.missing) for group in before.groups] == [
+        ("create", "start/{seed}", 2, 2), ("train", "base/{seed}", 2, 2), ("train", "run/{seed}/{run}", 4, 4),
+        ("merge", "soup/{seed}", 2, 2),
+    ]  # fmt: skip
+    assert (before.steps, before.missing, after.missing) == (10, 10, 5)
+    assert before.seconds is not None and before.bytes > after.bytes > 0
+    assert before.groups[-1].sources == "base/{seed}, run/{seed}/{run}"
+
+
+def test_an_ensemble_is_a_row(kitchen: Repository, recipe: Path):
+    row = '[[table.row]]\nname = "ensemble"\nmodels = ["run/{seed}/*"]\nensemble = "prob"\ntest = "in"\n'
+    recipe.write_text(recipe.read_text() + row)
+
+    (table,) = cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu"))
+
+    line = table.lines[-1]
+    found = ensemble(kitchen, ["run/0/*"], Ensemble(task="digits", space="prob", domains=("0",), split="in"))
+    assert line.cells[0].mean == pytest.approx(float(found.scores[0].micro))
+    assert line.cells[0].error is None

@@ -11,8 +11,9 @@ from typing import Any
 
 from wvc import console
 from wvc.commands._words import percent, short
-from wvc.repo import names, scores
+from wvc.repo import kitchen, names, scores
 from wvc.repo.graph import Graph
+from wvc.repo.kitchen import Cooking
 from wvc.repo.objects import Commit
 from wvc.repo.repository import Repository
 
@@ -38,13 +39,17 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Status:
-    """branch: short name. head: None on a branch without commits. validation: of head, None if not measured."""
+    """branch: short name. head: None on a branch without commits. validation: of head, None if not measured.
+
+    cooking: the cook that is going on in another process, None where there is none.
+    """
 
     branch: str
     head: Commit | None
     validation: Fraction | None
     runs: Sequence[Run]
     remotes: Sequence[Tracking]
+    cooking: Cooking | None = None
 
 
 def command() -> None:
@@ -56,7 +61,14 @@ def status(repository: Repository) -> Status:
     id = repository.refs.get(repository.branch)
     head = None if id is None else repository.commit(id)
     validation = None if id is None else scores.validation(scores.of_commit(repository, id))
-    return Status(names.short(repository.branch), head, validation, runs(repository), tracking(repository, id))
+    return Status(
+        names.short(repository.branch),
+        head,
+        validation,
+        runs(repository),
+        tracking(repository, id),
+        kitchen.look(repository),
+    )
 
 
 def runs(repository: Repository) -> list[Run]:
@@ -92,6 +104,9 @@ def render(status: Status) -> str:
             f"{short(head.id)} {console.safe(head.kind)}{_task(head.how)}{score}: {console.safe(head.subject)}"
         )
     lines += [_distance(remote) for remote in status.remotes]
+    if status.cooking is not None:
+        lines.append(console.safe(status.cooking.line()))
+        lines += [f"  {console.safe(dish.line())}" for dish in status.cooking.dishes]
     if status.runs:
         lines.append(f"{len(status.runs)} unfinished training{'s' if len(status.runs) > 1 else ''}:")
         lines += [_unfinished(run) for run in status.runs]

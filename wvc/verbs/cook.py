@@ -1,107 +1,237 @@
-"""Cook a recipe: make every commit that is not there yet, then the table."""
+"""Cook a recipe: make every commit that is not there yet, as many at a time as there are jobs, then the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from wvc.errors import RecipeProblem
-from wvc.progress import SILENT, Progress
-from wvc.recipes import SCHEMA, Recipe, Step
-from wvc.repo import names
+from wvc.errors import Interrupted, RecipeProblem
+from wvc.learning.parallel import Engine, Here, Processes
+from wvc.learning.settings import Settings
+from wvc.progress import NO_BOARD, SILENT, Board, Progress
+from wvc.recipes import Recipe, Step
+from wvc.repo import kitchen, names
+from wvc.repo.kitchen import Kitchen
 from wvc.repo.repository import Repository
-from wvc.store.canonical import digest, dumps
-from wvc.store.records import Move
-from wvc.verbs import judge, merge, plan, probe, table, task, train
-from wvc.verbs.data import NONE
-from wvc.verbs.import_ import Foundation
-from wvc.verbs.init import create_random
+from wvc.verbs import make, table, task
+from wvc.verbs.measure import Look, Seen, every, measure
 
-Cook = Mapping[str, Any]
+EVERY = 1.0  # seconds between two looks at what is going on
+SMALL = 20  # what a step costs that is no training, in updates; only ETAs rest on it
 
 
-def cook(
-    repository: Repository, recipe: Recipe, progress: Progress = SILENT, say: Callable[[str], None] = lambda text: None
-) -> table.Table | None:
-    """Make what is missing, resume what is unfinished, leave the rest alone; return the table.
+@dataclass(frozen=True)
+class Options:
+    """jobs: how many steps at a time. device: as in training. progress: of the one step, where there is one job."""
 
-    say: is told each step that is made. Raises RecipeProblem where a branch holds what cook did not make.
+    jobs: int = 1
+    device: str = "auto"
+    progress: Progress = SILENT
+    board: Board = NO_BOARD
+    say: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A piece of work: a commit to make, or something to measure. needs: names of nodes that come first."""
+
+    name: str
+    work: Step | Look
+    needs: frozenset[str]
+
+    @property
+    def cost(self) -> int:
+        """In updates, roughly."""
+        if isinstance(self.work, Look) or self.work.kind != "train":
+            return SMALL
+        return SMALL + int(self.work.options.get("steps", Settings.steps))
+
+
+def nodes(recipe: Recipe) -> list[Node]:
+    """All work, in an order in which it can be done. A training measures itself; the rest is measured for tables."""
+    trained = {step.branch for step in recipe.steps if step.kind == "train"}
+    found = [Node(step.branch, step, frozenset(step.needs)) for step in recipe.steps]
+    for look in every(recipe):
+        known = look.branches[0] in trained and not look.probe and not look.space and look.test == "all"
+        if not known:
+            name = f"{look.name} of {len(found)}" if look.name in {node.name for node in found} else look.name
+            found.append(Node(name, look, frozenset(look.branches)))
+    return found
+
+
+def cook(repository: Repository, recipe: Recipe, options: Options | None = None) -> list[table.Grid]:
+    """Make what is missing, resume what is unfinished, leave the rest alone; return the tables.
+
+    Raises RecipeProblem where a branch holds what cook did not make, or where another cook is going on.
     """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    for entry in recipe.tasks:
-        path = None if entry.path is None else Path(entry.path)
-        task.add(repository, entry.name, path, entry.kind, entry.parameters)
-    for i, step in enumerate(recipe.steps):
-        made = _cook_step(repository, recipe.name, step, progress)
-        say(f"[{i + 1}/{len(recipe.steps)}] {step.branch}: {'made' if made else 'already there'}")
-    return table.make(repository, recipe, progress) if recipe.rows else None
+    options = options or Options()
+    check(repository, recipe)
+    with Kitchen(repository).locked():
+        for entry in recipe.tasks:
+            path = None if entry.path is None else Path(entry.path)
+            task.add(repository, entry.name, path, entry.kind, entry.parameters)
+        shift = _Shift(repository, recipe, options)
+        try:
+            shift.work()
+        finally:
+            options.board.stop()
+            shift.engine.close()
+        return _tables(repository, recipe, options)
 
 
-def _cook_step(repository: Repository, recipe: str, step: Step, progress: Progress) -> bool:
-    """False if the commit was there already."""
-    ref = names.branch(step.branch)
-    start = repository.refs[names.branch(step.start)] if step.start else None
-    facts = {"recipe": recipe, "step": step.branch, "key": _key(repository, step)}
-    tip = repository.refs.get(ref)
-    if tip is not None and tip != start:
-        known = repository.commit(tip).how.get("cook")
-        if known == facts:
-            return False
-        if known is None:
+def check(repository: Repository, recipe: Recipe) -> None:
+    """What the file alone cannot tell. Raises RecipeProblem."""
+    for step in recipe.steps:
+        if step.reuse and "arch" not in step.options and names.branch(step.branch) not in repository.refs:
             raise RecipeProblem(
-                f"branch {step.branch!r} has commits that this recipe did not make",
-                f"move it away: wvc branch -m {step.branch} NEW",
+                f"there is no branch {step.branch!r} to begin at",
+                "make it with `wvc init`, or name an architecture: --set arch=NAME [--set weights=FILE]",
             )
-    if tip != start:
-        repository.record(None, [Move(ref, tip, start)], f"cook: {recipe} begins {step.branch}")
-    _make(repository.on(ref), step, facts, progress)
-    return True
 
 
-def _make(repository: Repository, step: Step, facts: Cook, progress: Progress) -> None:
-    """The one commit of `step`, on the branch that `repository` is on."""
-    message = f"{facts['recipe']}: {step.branch}"
-    options = dict(step.options)
-    if step.kind == "create":
-        foundation = Foundation(options["arch"], None, options.get("seed", 0), options.get("image_size"))
-        create_random(repository, repository.branch, foundation, facts, progress)
-    elif step.kind == "train":
-        trained = train.train(repository, replace(_training(options), message=message, cook=facts), progress)
-        if trained.moved:
-            raise RecipeProblem(f"branch {step.branch!r} was moved meanwhile", "cook again when nobody else does")
-    else:
-        chosen = judge.Options(**options, message=message, cook=facts, fast_forward=False)
-        merge.merge(repository, [names.branch(model) for model in step.models], chosen, progress)
+def missing(repository: Repository, recipe: Recipe) -> Iterator[Node]:
+    """The work that is still to be done, as far as it can be told before it begins."""
+    gone: set[str] = set()
+    for node in nodes(recipe):
+        there = isinstance(node.work, Step) and not (node.needs & gone) and _is_there(repository, recipe, node.work)
+        if not there:
+            gone.add(node.name)
+            yield node
 
 
-def _training(options: dict[str, Any]) -> plan.Options:
-    """Options as a recipe spells them, as training knows them."""
-    form = probe.PAPERS if options.pop("probe", "fast") == "sgd" else probe.Form()
-    form = replace(
-        form,
-        steps=options.pop("probe_steps", form.steps),
-        learning_rate=options.pop("probe_lr", form.learning_rate),
-    )
-    renamed = {"lr": "learning_rate", "eval_every": "evaluate_every"}
-    values = {renamed.get(name, name): value for name, value in options.items()}
-    if "test_domains" in values:
-        values["test_domains"] = tuple(values["test_domains"]) or (NONE,)
-    return plan.Options(**values, probe=form)
+def _is_there(repository: Repository, recipe: Recipe, step: Step) -> bool:
+    if names.branch(step.branch) not in repository.refs:
+        return False
+    return make.is_made(repository, step, make.facts(repository, recipe.name, step)["key"])
 
 
-def _key(repository: Repository, step: Step) -> str:
-    """16 hexadecimal digits for everything that decides the commit of `step`."""
-    name = step.options.get("task")
-    facts = {
-        "schema": SCHEMA,
-        "kind": step.kind,
-        "inputs": [repository.refs[names.branch(branch)] for branch in step.inputs],
-        "task": task.describe(repository, name)[1].fingerprint if name else None,
-        "options": {key: repr(value) for key, value in step.options.items()},
-    }
-    return digest(dumps(facts))[:16]
+def _tables(repository: Repository, recipe: Recipe, options: Options) -> list[table.Grid]:
+    known: dict[Look, Seen] = {}
+
+    def measured(look: Look) -> Seen:
+        if look not in known:
+            known[look] = measure(repository, look, options.device, options.progress)
+        return known[look]
+
+    return table.grids(repository, recipe, measured)
+
+
+@dataclass
+class _Shift:
+    """One cook at work."""
+
+    repository: Repository
+    recipe: Recipe
+    options: Options
+    done: set[str] = field(default_factory=set)
+    running: dict[str, str | None] = field(default_factory=dict)  # name -> the key of its commit
+    keys: dict[str, str] = field(default_factory=dict)  # of what could begin
+
+    def __post_init__(self) -> None:
+        self.nodes = nodes(self.recipe)
+        self.kitchen = Kitchen(self.repository)
+        self.known = _known(self.repository)
+        self.began = time.monotonic()
+        self.worked = 0
+        jobs = self.options.jobs
+        gpus = torch.cuda.device_count()
+        self.engine: Engine = Here() if jobs == 1 else Processes(jobs, self.kitchen.workers, gpus)
+        self.threads = self.recipe.threads or (None if jobs == 1 else max(1, torch.get_num_threads() // jobs))
+
+    def work(self) -> None:
+        """Until all is done. Raises what a step raises, Interrupted on Ctrl-C."""
+        try:
+            while len(self.done) < len(self.nodes):
+                self._begin_what_can_begin()
+                self._show()
+                if not self.running:
+                    continue
+                for name, _ in self.engine.finished(EVERY):
+                    self._finish(name)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; what was made is kept", "cook again to go on") from None
+
+    def _begin_what_can_begin(self) -> None:
+        for node in self.nodes:
+            if node.name in self.done or node.name in self.running or not node.needs <= self.done:
+                continue
+            if isinstance(node.work, Look):
+                if self.engine.free:
+                    self._submit(node, None, make.look, node.work)
+                continue
+            key = self._key(node, node.work)
+            if key is None:
+                self._say(node, "already there")
+            elif key in self.known:
+                make.point(self.repository, self.recipe.name, node.work, self.known[key])
+                self._say(node, f"already there as {self.known[key][:10]}")
+            elif self.engine.free and key not in self.running.values():
+                self._submit(node, key, make.make, self.recipe.name, node.work)
+
+    def _key(self, node: Node, step: Step) -> str | None:
+        """Of the commit that is to be made; None where it is there. Looked up once: nobody else makes it meanwhile."""
+        if node.name not in self.keys:
+            self.keys[node.name] = str(make.facts(self.repository, self.recipe.name, step)["key"])
+            if make.is_made(self.repository, step, self.keys[node.name]):
+                return None
+        return self.keys[node.name]
+
+    def _submit(self, node: Node, key: str | None, work: Callable[..., None], *what: object) -> None:
+        self.running[node.name] = key
+        progress = self.options.progress if isinstance(self.engine, Here) else None
+        self.engine.submit(node.name, work, self.repository.path, *what, self.options.device, self.threads, progress)
+        self._show()
+
+    def _finish(self, name: str) -> None:
+        key = self.running.pop(name)
+        node = next(node for node in self.nodes if node.name == name)
+        self.worked += node.cost
+        if key is not None:
+            self.known[key] = self.repository.refs[names.branch(name)]
+        self._say(node, "made" if isinstance(node.work, Step) else "measured")
+
+    def _say(self, node: Node, what: str) -> None:
+        self.done.add(node.name)
+        left = None if what.startswith("already") else self._left()
+        rest = f", about {kitchen.duration(left)} left" if left else ""
+        self.options.say(f"[{len(self.done)}/{len(self.nodes)}] {node.name}: {what}{rest}")
+
+    def _left(self) -> float | None:
+        """Seconds; None before anything was made."""
+        rest = sum(node.cost for node in self.nodes if node.name not in self.done)
+        seconds = time.monotonic() - self.began
+        partly = sum(
+            dish.done * 1.0 for dish in self.kitchen.dishes() if dish.title == "training" and dish.step in self.running
+        )
+        worked = self.worked + partly
+        return None if worked < SMALL else seconds * max(0.0, rest - partly) / worked
+
+    def _show(self) -> None:
+        left = self._left()
+        self.kitchen.say(self.recipe.name, len(self.done), len(self.nodes), left)
+        dishes = self.kitchen.dishes()
+        together = kitchen.Cooking(self.recipe.name, len(self.done), len(self.nodes), left, dishes)
+        self.options.board.draw([dish.line() for dish in dishes], together.line())
+
+
+def _known(repository: Repository) -> dict[str, str]:
+    """Key -> commit, of all that recipes made here and a branch still names."""
+    found = {}
+    for ref, id in repository.refs.items():
+        if ref.startswith(names.HEADS):
+            key = make.key_of(repository.commit(id))
+            if key is not None:
+                found[key] = id
+    return found
+
+
+def outputs(recipe: Recipe) -> list[tuple[str, int]]:
+    """Where everything is: what the recipe calls its branches, and how many there are of each."""
+    counts: dict[int, int] = {}
+    for step in recipe.steps:
+        counts[step.place] = counts.get(step.place, 0) + 1
+    return [(recipe.places[place], count) for place, count in sorted(counts.items())]

@@ -28,10 +28,11 @@ def init(path: Path, foundation: Foundation, branch: str = "main", progress: Pro
         raise UsageError("--random needs --arch, and no --weights")
     if foundation.key is not None and foundation.weights is None:
         raise UsageError("--key needs --weights")
-    return start(path, lambda made: _begin(made, foundation, progress), branch)
+    return start(path, lambda made: begin(made, foundation, progress), branch)
 
 
-def _begin(repository: Repository, foundation: Foundation, progress: Progress) -> Commit:
+def begin(repository: Repository, foundation: Foundation, progress: Progress = SILENT) -> Commit:
+    """The commit of a model of a known architecture on the current branch. Raises ModelProblem, BadFile, UsageError."""
     if foundation.weights is not None:
         return _import(repository, foundation, foundation.weights, progress)
     assert foundation.architecture is not None

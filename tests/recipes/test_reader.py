@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wvc import recipes
 from wvc.errors import RecipeProblem
-from wvc.recipes import Recipe, Row, Task, find, read, shipped
+from wvc.recipes import Recipe, Row, Table, Task, find, read
 
 SMALL = """\
 schema = 1
@@ -88,16 +88,15 @@ def make(tmp_path: Path):
 def test_the_small_recipe_means_what_it_says(make):
     recipe = make()
 
-    assert (recipe.name, recipe.threads, recipe.table_task) == ("small", 1, "digits")
+    assert (recipe.name, recipe.threads) == ("small", 1)
     assert recipe.tasks == (Task("pets", path="here/pets"), Task("digits", "digits", None, {"rotations": [0, 15]}))
     assert [step.branch for step in recipe.steps] == [
         "base/0", "base/1", "run/0/0", "run/0/1", "run/1/0", "run/1/1", "soup/0", "soup/1",
     ]  # fmt: skip
     assert [step.inputs for step in recipe.steps[-1:]] == [("base/1", "run/1/0", "run/1/1")]
-    assert recipe.rows == (
-        Row("soup", (("soup/0",), ("soup/1",))),
-        Row("best run", (("run/0/0", "run/0/1"), ("run/1/0", "run/1/1")), "best", True),
-    )
+    soup = Row("soup", ((("soup/0",), ("soup/1",)),))
+    best = Row("best run", ((("run/0/0", "run/0/1"), ("run/1/0", "run/1/1")),), "best", True)
+    assert recipe.tables == (Table("digits", ("",), (soup, best)),)
 
 
 def test_options_have_the_types_that_the_command_line_has(make):
@@ -241,38 +240,11 @@ def test_a_setting_cannot_smuggle_in_another_hole(make):
         make(settings={"place": "{nothing}"})
 
 
-# The recipes that come with wvc
-
-
-@pytest.mark.parametrize("name", shipped())
-def test_every_recipe_that_comes_with_wvc_reads(name):
-    recipe = read(find(name))
-
-    assert recipe.name == name
-    assert recipe.summary and recipe.steps and recipe.rows
-
-
-def test_the_digits_recipe_is_what_the_paper_does():
-    recipe = read(find("digits"))
-
-    kinds = [step.kind for step in recipe.steps]
-    assert (kinds.count("create"), kinds.count("train"), kinds.count("merge")) == (3, 3 + 9 + 24 + 18, 12)
-    greedy = next(step for step in recipe.steps if step.branch == "ratatouille/greedy/2")
-    assert greedy.models == ("run/2/0", "run/2/4", *(f"recycled/2/{h}" for h in (1, 2, 3, 5, 6, 7)))
-    runs = [step for step in recipe.steps if step.branch.startswith(("run/", "recycled/"))]
-    assert all(step.options["test_domains"] == ["0"] for step in runs)
-    assert len({step.options["seed"] for step in runs}) == 24
-
-
-def test_one_seed_is_a_third_of_the_digits_recipe():
-    assert len(read(find("digits"), {"seeds": "1"}).steps) * 3 == len(read(find("digits")).steps)
-
-
 def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(RecipeProblem, match="soup") as caught:
-        find("soup")
+    with pytest.raises(RecipeProblem, match="broth") as caught:
+        find("broth")
     assert caught.value.hint is not None and "digits" in caught.value.hint
     with pytest.raises(RecipeProblem, match=r"mine\.toml"):
         find("mine.toml")
