@@ -8,12 +8,13 @@ import pytest
 
 from wvc import recipes
 from wvc.errors import RecipeProblem, WvcError
+from wvc.recipes import Facts, Recipe, Step, Task
 from wvc.repo import names
 from wvc.repo.fsck import fsck
 from wvc.repo.kitchen import look
 from wvc.repo.repository import Repository, create
 from wvc.store.records import Draft, Move
-from wvc.verbs.cook import Options, cook
+from wvc.verbs.cook import Options, cook, updates
 from wvc.verbs.ensemble import Options as Ensemble
 from wvc.verbs.ensemble import ensemble
 from wvc.verbs.estimate import estimate
@@ -256,3 +257,12 @@ def test_an_ensemble_is_a_row(kitchen: Repository, recipe: Path):
     found = ensemble(kitchen, ["run/0/*"], Ensemble(task="digits", space="prob", domains=("0",), split="in"))
     assert line.cells[0].mean == pytest.approx(float(found.scores[0].micro))
     assert line.cells[0].error is None
+
+
+def test_a_training_costs_what_it_says_or_its_protocol_does():
+    facts = Facts(Task("big"), ("a", "b"), "0", steps=15001)
+    steps = [Step("train", "x", "main", (), options) for options in ({"task": "big", "steps": 5}, {"task": "big"}, {})]
+    recipe = Recipe("r", "", "", None, (), tuple(steps), (), data={"big": facts})
+
+    assert [updates(recipe, step) for step in steps] == [5, 15001, 5001]
+    assert updates(recipe, Step("merge", "x", "main", (), {"task": "big"})) == 0

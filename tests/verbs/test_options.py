@@ -191,6 +191,14 @@ def test_what_makes_no_sense_is_refused(world: World, options: dict, error: type
         settled(world, **options)
 
 
+def test_images_of_two_channels_have_no_colours_to_vary(world: World):
+    cut = data(world)
+    two = replace(cut, task=replace(cut.task, channels=2))
+
+    with pytest.raises(UsageError, match="needs images of 1 or 3 channels, not 2"):
+        settle(read({"augmentation": "domainbed"}), Start("probe", None, recycled=False, live=False), two, CPU)
+
+
 def test_recipes_spell_the_options_of_a_training_as_the_command_line_does():
     command_line = set(inspect.signature(commit.command).parameters) - _training.ELSEWHERE - {"message", "probe_from"}
     heads = {f"{head}_head" for head in _training.HEADS}

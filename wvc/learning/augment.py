@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 def augment(images: Tensor, draws: Floats, kind: str) -> Tensor:
-    """Return varied copies of `images`, floats in [0, 1], (B, C, H, W), C = 1 or 3, on their device.
+    """Return varied copies of `images`, floats in [0, 1], (B, C, H, W), on their device; C = 1 or 3 for domainbed.
 
     draws: (B, DRAWS) numbers in [0, 1).
     kind: a key of KINDS. Raises TrainingProblem where there is none such.

@@ -26,7 +26,7 @@ class Facts:
     """What a recipe needs to know of a dataset to say which steps there are.
 
     fingerprint: the identity of the data. counts: images, per domain. own_size: the side in pixels that all images
-    share, or None.
+    share, or None. steps, evaluate_every: what its protocol says of a training.
     """
 
     task: Task
@@ -34,6 +34,8 @@ class Facts:
     fingerprint: str
     counts: tuple[int, ...] = ()
     own_size: int | None = None
+    steps: int = 5001
+    evaluate_every: int = 100
 
 
 Know = Callable[[str], Facts]

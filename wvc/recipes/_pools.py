@@ -13,7 +13,7 @@ def assignment(h: int, pools: Sequence[int]) -> tuple[int, int] | None:
 
     pools: the number of finished runs of each auxiliary dataset, datasets sorted by name.
     None stands for the foundation itself. With i = h mod (m + 1) over m pools: the foundation for i = 0, else
-    pool i - 1 and in it run h mod its size (design, Starts). Raises RecipeProblem where that pool is empty.
+    pool i - 1 and in it run h mod its size (recipes, Pools). Raises RecipeProblem where that pool is empty.
     """
     turn = h % (len(pools) + 1)
     if turn == 0:

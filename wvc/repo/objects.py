@@ -43,7 +43,7 @@ class ModelSpec:
     outputs: width of the head, the number of classes.
     classes: their names in order, or None where nobody said (ImageNet weights from a file).
     head: dotted name of the last linear layer, for example "classifier.1".
-    channels: of an input image, 3 or 1.
+    channels: of an input image, 3, 2 or 1.
     image_size: side of the square input in pixels, or None for the architecture's own.
     mean, std: per-channel normalisation of pixels in [0, 1].
     """

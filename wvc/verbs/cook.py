@@ -37,30 +37,35 @@ class Options:
 
 @dataclass(frozen=True)
 class Node:
-    """A piece of work: a commit to make, or something to measure. needs: names of nodes that come first."""
+    """A piece of work: a commit to make, or something to measure.
+
+    needs: names of nodes that come first. cost: in updates, roughly.
+    """
 
     name: str
     work: Step | Look
     needs: frozenset[str]
-
-    @property
-    def cost(self) -> int:
-        """In updates, roughly."""
-        if isinstance(self.work, Look) or self.work.kind != "train":
-            return SMALL
-        return SMALL + int(self.work.options.get("steps", Settings.steps))
+    cost: int = SMALL
 
 
 def nodes(recipe: Recipe) -> list[Node]:
     """All work, in an order in which it can be done. A training measures itself; the rest is measured for tables."""
     trained = {step.branch for step in recipe.steps if step.kind == "train"}
-    found = [Node(step.branch, step, frozenset(step.needs)) for step in recipe.steps]
+    found = [Node(step.branch, step, frozenset(step.needs), SMALL + updates(recipe, step)) for step in recipe.steps]
     for look in every(recipe):
         known = look.branches[0] in trained and not look.probe and not look.space and look.test == "all"
         if not known:
             name = f"{look.name} of {len(found)}" if look.name in {node.name for node in found} else look.name
             found.append(Node(name, look, frozenset(look.branches)))
     return found
+
+
+def updates(recipe: Recipe, step: Step) -> int:
+    """Of the whole network, which a step makes."""
+    protocol = recipe.data.get(str(step.options.get("task")))
+    if step.kind == "train":
+        return int(step.options.get("steps", protocol.steps if protocol else Settings.steps))
+    return 0
 
 
 def cook(repository: Repository, recipe: Recipe, options: Options | None = None) -> list[table.Grid]:

@@ -147,15 +147,15 @@ def _seconds(recipe: Recipe, step: Step, an_image: float) -> float:
     inside = sum(count for name, count in counts.items() if name not in held)
     validation, test = inside // 5, sum(counts.values()) - inside
     if step.kind == "train":
-        updates = int(step.options.get("steps", Settings.steps))
-        passes = math.ceil(updates / int(step.options.get("eval_every", min(100, max(1, updates // 5))))) + 1
+        updates = cook.updates(recipe, step)
+        usual = min(facts.evaluate_every if facts else Settings.evaluate_every, max(1, updates // 5))
+        passes = math.ceil(updates / int(step.options.get("eval_every", usual))) + 1
         return START + an_image * (updates * _images(recipe, step) + FORWARD * (passes * validation + test))
     if step.kind == "probe":
-        updates = int(step.options.get("probe_steps", 1000)) if step.options.get("probe") != "sgd" else 5001
-        by_features = an_image * FORWARD * inside
-        return START + (
-            an_image * FORWARD * updates * _images(recipe, step) if step.options.get("probe") == "sgd" else by_features
-        )
+        if step.options.get("probe") != "sgd":
+            return START + an_image * FORWARD * inside
+        updates = int(step.options.get("probe_steps", facts.steps if facts else Settings.steps))
+        return START + an_image * FORWARD * updates * _images(recipe, step)
     if step.kind == "merge":
         return START + an_image * FORWARD * (validation * len(step.models) + test)
     return START

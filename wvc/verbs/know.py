@@ -40,4 +40,7 @@ def title(path: Path) -> str:
 def _facts(loaded: tasks.Task, where: str | None = None, *, known: bool = False) -> Facts:
     counts = tuple(len(labels) for labels in loaded.labels)
     described = Task(loaded.name, loaded.kind, where, known=known)
-    return Facts(described, loaded.domains, loaded.fingerprint, counts, loaded.own_size)
+    protocol = loaded.benchmark or tasks.Benchmark(loaded.name)
+    return Facts(
+        described, loaded.domains, loaded.fingerprint, counts, loaded.own_size, protocol.steps, protocol.evaluate_every
+    )

@@ -81,6 +81,8 @@ def _augmentation(options: Options, drawn: Hparams, data: Data) -> str:
     if options.augmentation is not None:
         if options.augmentation not in KINDS:
             raise UsageError(f"--augmentation {options.augmentation} is not one of {', '.join(sorted(KINDS))}")
+        if options.augmentation == "domainbed" and data.task.channels == 2:
+            raise UsageError("--augmentation domainbed needs images of 1 or 3 channels, not 2", "try minimal or none")
         return options.augmentation
     kind = drawn.augmentation or data.task.augmentation
     if drawn.randaugment is not None or kind not in KINDS:
