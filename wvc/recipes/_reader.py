@@ -14,7 +14,7 @@ from wvc.recipes._holes import Env, Page
 from wvc.recipes._parts import Know, Recipe, Step, Task
 from wvc.recipes._pools import Pool
 from wvc.recipes._rows import tables
-from wvc.recipes._schema import CHOICES, KINDS, NEEDED, OPTIONS, POOL, SCHEMA, STEP, TASK, TOP, setting, typed
+from wvc.recipes._schema import CHOICES, KINDS, NEEDED, OPTIONS, POOL, RANGES, SCHEMA, STEP, TASK, TOP, setting, typed
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,9 @@ class Reader:
             self._page.fail(f"{name} = {value!r} is not a valid {wanted.__name__}", name, "step", index)
         if name in CHOICES and made not in CHOICES[name]:
             self._page.fail(f"{name} = {made!r} is not one of {', '.join(CHOICES[name])}", name, "step", index)
+        low, high = RANGES.get(name, (made, made))
+        if not low <= made <= high:
+            self._page.fail(f"{name} = {made} is not between {low:g} and {high:g}", name, "step", index)
         return made
 
     def _linked(self, drafts: list[_Draft]) -> Iterator[Step]:

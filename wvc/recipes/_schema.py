@@ -43,6 +43,13 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("adam", "adamw"), "schedule": ("constant", "linear", "cosine"), "keep": ("best", "last"),
     "probe_keep": ("best", "last"), "ma": ("code", "paper", "diwa"), "swad": ("code", "paper"),
 }  # fmt: skip
+RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("steps", "eval_every", "accumulate", "probe_steps", "ma_start", "swa_every"), (1, 10**9)),
+    **dict.fromkeys(("batch_size", "image_size"), (1, 2**20)), "limit": (5, 10**9),
+    **dict.fromkeys(("trial", "hparams_seed"), (0, 2**31 - 1)), **dict.fromkeys(("freeze_steps", "warmup"), (0, 10**9)),
+    **dict.fromkeys(("lr", "probe_lr", "weight_decay", "clip", "fuse_range"), (0, 1e9)),
+    "dropout": (0, 0.99), "label_smoothing": (0, 1),
+}  # fmt: skip
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from wvc.errors import Interrupted, RecipeProblem
+from wvc.errors import Interrupted, RecipeProblem, UsageError
 from wvc.learning.parallel import Engine, Here, Processes
 from wvc.learning.settings import Settings
 from wvc.progress import NO_BOARD, SILENT, Board, Progress
@@ -88,9 +88,16 @@ def cook(repository: Repository, recipe: Recipe, options: Options | None = None)
         return _tables(repository, recipe, options)
 
 
-def check(repository: Repository, recipe: Recipe) -> None:
+def check(repository: Repository | None, recipe: Recipe) -> None:
     """What the file alone cannot tell. Raises RecipeProblem."""
     for step in recipe.steps:
+        if step.kind in ("probe", "train"):
+            try:
+                make.training(step.options, "cpu")
+            except UsageError as error:
+                raise RecipeProblem(f"step {step.branch!r}: {error}", error.hint) from None
+        if repository is None:
+            continue
         if step.reuse and "arch" not in step.options and names.branch(step.branch) not in repository.refs:
             raise RecipeProblem(
                 f"there is no branch {step.branch!r} to begin at",

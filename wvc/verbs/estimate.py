@@ -58,8 +58,8 @@ def estimate(
     repository: Repository | None, recipe: Recipe, jobs: int, device: str = "auto", progress: Progress = SILENT
 ) -> Estimate:
     """The plan of `recipe`. One update of the model is timed; nothing is written. Raises RecipeProblem."""
+    cook.check(repository, recipe)
     if repository is not None:
-        cook.check(repository, recipe)
         missing = {node.name for node in cook.missing(repository, recipe)}
     else:
         missing = {node.name for node in cook.nodes(recipe)}
