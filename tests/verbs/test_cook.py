@@ -271,7 +271,7 @@ def test_a_training_costs_what_it_says_or_its_protocol_does():
 def test_options_that_do_not_go_together_are_refused_before_anything_is_made(kitchen: Repository, recipe: Path):
     recipe.write_text(SMALL.replace("probe_steps = 5\n", 'probe_steps = 5\nema = 0.9\nma = "code"\n'))
 
-    with pytest.raises(RecipeProblem, match="step .run/0/0.: .* exclude each other"):
+    with pytest.raises(RecipeProblem, match=r"step .run/0/0.: .* exclude each other"):
         made(kitchen, recipe)
 
     assert list(kitchen.refs) == []
