@@ -145,6 +145,7 @@ MISTAKES = {
     "steps no number": ('steps = "{steps}"', 'steps = "many"', "train = "),
     "steps a fraction": ('steps = "{steps}"', "steps = 1.5", "train = "),
     "steps a truth": ('steps = "{steps}"', "steps = true", "train = "),
+    "a name that leaves the folder": ('name = "small"', 'name = "../small"', "name ="),
     "no steps at all": ('steps = "{steps}"', "steps = 0", "train = "),
     "rate below zero": ('lr = "{lr}"', "lr = -1", "train = "),
     "rate that is none": ('lr = "{lr}"', "lr = nan", "train = "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -113,3 +114,12 @@ def test_the_digits_recipe_is_what_the_paper_does(recipe: Callable[..., Recipe])
 
 def test_one_seed_is_a_third_of_the_digits_recipe(recipe: Callable[..., Recipe]):
     assert len(recipe("digits", seeds="1").steps) * 3 == len(recipe("digits").steps)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_option_is_used(name: str):
+    text = find(name).read_text(encoding="utf-8")
+    head, _, body = text.partition("[axes]")
+    options = re.findall(r"^(\w+) = ", head.partition("[options]")[2], re.MULTILINE)
+
+    assert [option for option in options if not re.search(rf'\{{{option}\}}|= "{option}"', body)] == []

@@ -190,7 +190,7 @@ def test_two_at_a_time_come_to_the_same(kitchen: Repository, recipe: Path, tmp_p
 
 
 def test_a_step_that_fails_ends_the_cook_and_what_was_made_stays(kitchen: Repository, recipe: Path):
-    step = '[[step]]\nbranch = "odd"\nfrom = "run/0/1"\ntrain = { task = "digits", test_domains = ["99"] }\n[table]\n'
+    step = '[[step]]\nbranch = "odd"\nfrom = "run/0/1"\ntrain = { task = "digits", space = "soups-random" }\n[table]\n'
     recipe.write_text(recipe.read_text().replace("[table]\n", step))
 
     for jobs in (1, 2):
@@ -275,3 +275,22 @@ def test_options_that_do_not_go_together_are_refused_before_anything_is_made(kit
         made(kitchen, recipe)
 
     assert list(kitchen.refs) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('test_domains = ["0"]', 'test_domains = ["7"]', "task 'digits' has no domain '7'"),
+        ("batch_size = 8", 'batch_size = 8\nspace = "wide"', "wide"),
+        ('arch = "digits_cnn"', 'arch = "digit_cnn"', "digit_cnn"),
+    ],
+)
+def test_what_names_nothing_is_refused_before_anything_is_made(
+    kitchen: Repository, recipe: Path, old: str, new: str, text: str
+):
+    recipe.write_text(SMALL.replace(old, new))
+
+    with pytest.raises(RecipeProblem, match=text):
+        made(kitchen, recipe)
+
+    assert [ref for ref in kitchen.refs if ref.startswith(names.HEADS)] == []

@@ -42,6 +42,8 @@ def command(
     for file in table or []:
         if file.suffix not in FORMATS:
             raise UsageError(f"--table {file} does not end in {', '.join(FORMATS)}")
+        if not file.absolute().parent.is_dir():
+            raise UsageError(f"--table {file}: there is no folder {file.parent}", "make it first")
     from wvc.verbs import cook, estimate, know
 
     title, progress = recipes.title(path), console.progress()

@@ -165,10 +165,12 @@ def _serve(pipe: connection.Connection, parent: int, lock: Path, gpu: str | None
             except (EOFError, OSError):
                 return
             try:
-                pipe.send((None, work(*arguments)))
+                answer: object = (None, work(*arguments))
             except WvcError as error:
-                pipe.send(((Failed, error.message, error.hint), None))
-            except (BrokenPipeError, ConnectionResetError):
-                return
+                answer = ((Failed, error.message, error.hint), None)
             except Exception as error:
-                pipe.send(((Failed, f"internal error: {type(error).__name__}: {error}", None), None))
+                answer = ((Failed, f"internal error: {type(error).__name__}: {error}", None), None)
+            try:
+                pipe.send(answer)
+            except (BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
+                return

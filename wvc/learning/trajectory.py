@@ -115,7 +115,7 @@ def chosen(options: Mapping[str, Any]) -> Trajectory | None:
 def settled(trajectory: Trajectory | None, steps: int, tolerance: float) -> Trajectory | None:
     """The same without open ends: SWA's snapshots from `steps`, SWAD's tolerance that of the benchmark.
 
-    Raises UsageError where no snapshot would enter.
+    Raises UsageError where no weights would enter.
     """
     if isinstance(trajectory, Swa):
         every = trajectory.every or max(1, steps // 10)
@@ -126,6 +126,10 @@ def settled(trajectory: Trajectory | None, steps: int, tolerance: float) -> Traj
                 "give a smaller --swa-every or --swa-from",
             )
         return swa
+    if isinstance(trajectory, Ma) and trajectory.start > steps:
+        raise UsageError(
+            f"MA begins at update {trajectory.start}, after the last of {steps}", "give a smaller --ma-start"
+        )
     if isinstance(trajectory, Swad) and trajectory.tolerance is None:
         return replace(trajectory, tolerance=tolerance)
     return trajectory

@@ -58,7 +58,7 @@ class Axes:
         if isinstance(axis, int) and not isinstance(axis, bool):
             axis = list(range(axis))
         if not isinstance(axis, list) or not axis:
-            self._page.fail(f"axis {name!r} must be a number, an option or a list that is not empty", name, "axes")
+            self._page.fail(f"axis {name!r} must be a number above 0, an option, or a list with items", name, "axes")
         return [dict(value) if isinstance(value, dict) else {name: value} for value in axis]
 
     def _tasks(self, name: str, axis: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Reader:
             page.fail(f"schema must be {SCHEMA}", "schema")
         self._check_kinds(value)
         name = str(value.get("name") or self._path.stem)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            page.fail("a name has letters, digits, dots, dashes: it is that of a folder", "name")
         env = {"recipe": name, **self._options(settings)}
         axes = Axes(page, value.get("axes", {}), env, self._know)
         drafts = [step for i, raw in enumerate(value.get("step", [])) for step in self._steps(raw, i, axes, env)]

@@ -19,7 +19,7 @@ def tables(page: Page, raw: Mapping[str, Any], axes: Axes, env: Env, matches: Ma
     if not raw:
         return
     if raw.get("over") not in axes or "task" not in raw or not isinstance(raw.get("each", []), list):
-        page.fail("a table needs a task, and `over`: the axis of its trials", "[table]")
+        page.fail("a table needs a task, and an axis as `over`: that of its trials", "[table]")
     if "columns" in raw and raw["columns"] not in axes:
         page.fail(f"there is no axis {raw['columns']!r}", "columns", "table")
     for i, row in enumerate(raw.get("row", [])):

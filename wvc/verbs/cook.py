@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from wvc.errors import Interrupted, RecipeProblem, UsageError
+from wvc import architectures
+from wvc.errors import Interrupted, ModelProblem, RecipeProblem, TrainingProblem, UsageError
+from wvc.learning import hparams
 from wvc.learning.parallel import Engine, Here, Processes
 from wvc.learning.settings import Settings
 from wvc.progress import NO_BOARD, SILENT, Board, Progress
@@ -18,6 +20,7 @@ from wvc.repo import kitchen, names
 from wvc.repo.kitchen import Kitchen
 from wvc.repo.repository import Repository
 from wvc.verbs import make, table, task
+from wvc.verbs.data import NONE
 from wvc.verbs.measure import Look, Seen, every, measure
 
 EVERY = 1.0  # seconds between two looks at what is going on
@@ -79,6 +82,7 @@ def cook(repository: Repository, recipe: Recipe, options: Options | None = None)
         for entry in recipe.tasks:
             path = None if entry.path is None else Path(entry.path)
             task.add(repository, entry.name, path, entry.kind, entry.parameters)
+        check(repository, recipe)  # of the tasks that were added the domains are known now
         shift = _Shift(repository, recipe, options)
         try:
             shift.work()
@@ -89,13 +93,25 @@ def cook(repository: Repository, recipe: Recipe, options: Options | None = None)
 
 
 def check(repository: Repository | None, recipe: Recipe) -> None:
-    """What the file alone cannot tell. Raises RecipeProblem."""
+    """What the file alone cannot tell. Raises RecipeProblem.
+
+    Domains of tasks that are still to be added are checked where the recipe knows them.
+    """
+    known: dict[str, tuple[str, ...]] = {task: facts.domains for task, facts in recipe.data.items()}
+    if repository is not None:
+        for name in {str(step.options["task"]) for step in recipe.steps if "task" in step.options} - set(known):
+            if names.task(name) in repository.refs:
+                known[name] = tuple(domain for domain, _ in task.describe(repository, name)[1].domains)
     for step in recipe.steps:
         if step.kind in ("probe", "train"):
             try:
                 make.training(step.options, "cpu")
-            except UsageError as error:
+                drawn = (step.options.get("hparams_seed", 0), step.options.get("trial", 0))
+                hparams.draw(*drawn, step.options.get("space", "mild"))
+                _check_domains(step, known)
+            except (UsageError, TrainingProblem) as error:
                 raise RecipeProblem(f"step {step.branch!r}: {error}", error.hint) from None
+        _check_create(step)
         if repository is None:
             continue
         if step.reuse and "arch" not in step.options and names.branch(step.branch) not in repository.refs:
@@ -103,6 +119,27 @@ def check(repository: Repository | None, recipe: Recipe) -> None:
                 f"there is no branch {step.branch!r} to begin at",
                 "make it with `wvc init`, or name an architecture: --set arch=NAME [--set weights=FILE]",
             )
+
+
+def _check_domains(step: Step, known: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises UsageError where a domain is to be held out that the task has not."""
+    name = str(step.options.get("task"))
+    for domain in step.options.get("test_domains", []):
+        if name in known and domain not in (*known[name], NONE):
+            raise UsageError(f"task {name!r} has no domain {domain!r}", f"it has {', '.join(known[name])}")
+
+
+def _check_create(step: Step) -> None:
+    """Raises RecipeProblem where the foundation cannot be made."""
+    if step.kind != "create" or "arch" not in step.options:
+        return
+    try:
+        architectures.describe(step.options["arch"])
+    except ModelProblem as error:
+        raise RecipeProblem(f"step {step.branch!r}: {error}", error.hint) from None
+    weights = step.options.get("weights", "random")
+    if weights not in ("random", "pretrained") and not Path(weights).expanduser().exists():
+        raise RecipeProblem(f"step {step.branch!r}: {weights}: no such file")
 
 
 def missing(repository: Repository, recipe: Recipe) -> Iterator[Node]:

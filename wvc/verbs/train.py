@@ -50,6 +50,8 @@ def train(
     say: is told the values that are used, one line each.
     """
     repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
+    if metrics is not None and not metrics.absolute().parent.is_dir():
+        raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}", "make it first")
     decided, data = plan.make(repository, options, progress)
     for line in plan.summary(decided["how"]):
         say(line)
