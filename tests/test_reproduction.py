@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,10 @@ LETTERS = {"B": 4, "C": 75, "D": 54, "F": 65, "G": 40}
 
 
 def rows() -> list[list[str]]:
-    """The cells of every row that begins with ids."""
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| [A-G]?T?\d", line)]
+    """The cells of every row of the tables that have ids."""
+    text = PAGE.read_text(encoding="utf-8")
+    tables = re.findall(r"^\| ids \|.*\n\|---\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -64,6 +67,28 @@ def test_every_row_has_a_command_or_a_reason() -> None:
         assert name in STATES, first
         assert bool(reason) == (name == "not yet"), first
         assert bool(command) == (name != "not yet"), first
+
+
+def test_what_a_row_refers_to_works_itself() -> None:
+    states = {id: row[3] for row in rows() for id in ids(row[0])}
+
+    for first, _, command, _ in rows():
+        for id in re.findall(r"\b[A-GT]\d+(?:\.\d+)?\b", re.sub(r"`[^`]*`", "", command)):
+            assert not states.get(id, "").startswith("not yet"), (first, id)
+
+
+def test_rows_that_are_named_are_rows_of_the_recipe() -> None:
+    cells = {id: row[2] for row in rows() for id in ids(row[0])}
+    named = {id: re.findall(r'row "([^"]+)"', cell) for id, cell in cells.items()}
+
+    for id, names in named.items():
+        if names:
+            (other,) = re.findall(r"as ([ET][\d.]+),", cells[id]) or [id]
+            (cook,) = re.findall(r"wvc cook ([\w-]+)", cells[other])
+            text = recipes.find(cook).read_text(encoding="utf-8")
+            assert set(names) <= {row["name"] for row in tomllib.loads(text)["table"]["row"]}, id
+
+    assert len([names for names in named.values() if names]) >= 80
 
 
 def know(item: str) -> Facts:

@@ -294,3 +294,24 @@ def test_what_names_nothing_is_refused_before_anything_is_made(
         made(kitchen, recipe)
 
     assert [ref for ref in kitchen.refs if ref.startswith(names.HEADS)] == []
+
+
+def test_a_row_of_probes_is_empty_where_heads_were_random(kitchen: Repository, recipe: Path):
+    recipe.write_text(SMALL.replace("batch_size = 8", 'batch_size = 8\nhead = "random"'))
+
+    (grid,) = cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu"))
+
+    lines = {line.name: line for line in grid.lines}
+    assert (lines["probe"].inside, lines["probe"].cells) == (None, (None,))
+    assert lines["best"].inside is not None
+
+
+def test_a_soup_of_several_splits_without_a_domain_held_out_has_no_figures(kitchen: Repository, recipe: Path):
+    text = SMALL.replace('test_domains = ["0"]', 'test_domains = ["none"]\ntrial = "{run}"')
+    text = text.replace('select = "greedy", task = "digits" }', 'select = "all" }')
+    recipe.write_text(text)
+
+    (grid,) = cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu"))
+
+    soup = next(line for line in grid.lines if line.name == "soup")
+    assert (soup.inside, soup.cells, soup.average) == (None, (None,), None)

@@ -134,9 +134,13 @@ def _own_task(models: Sequence[Model]) -> str:
     return name
 
 
-def _several(context: Context | None) -> UsageError:
+class SeveralSplits(UsageError):
+    """Nothing is left to measure on: each split's validation images are training images of another."""
+
+
+def _several(context: Context | None) -> SeveralSplits:
     held = ", ".join(context.test) if context is not None else ""
-    return UsageError(
+    return SeveralSplits(
         "several splits were trained on: every image of their domains may be known",
         f"measure the domains held out: {held or 'there are none'}",
     )

@@ -15,7 +15,7 @@ from wvc.repo.repository import Repository
 from wvc.repo.scores import Score
 from wvc.verbs import ensemble
 from wvc.verbs.ensemble import EnsembleEvaluation
-from wvc.verbs.eval import Evaluation, Options, evaluate
+from wvc.verbs.eval import Evaluation, Options, SeveralSplits, evaluate
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Look:
 class Seen:
     """Accuracies in [0, 1]. inside: on the pooled validation images; outside: on the domains held out.
 
-    inside is None where no image of the other domains is left to validate on, outside where none was held out.
+    inside is None where no image of the other domains is left to validate on, outside where none was held out; both
+    where there is no linear probe.
     """
 
     inside: Fraction | None
@@ -75,8 +76,14 @@ def measure(repository: Repository, look: Look, device: str = "auto", progress: 
     """The accuracies, from what was recorded and cached before where that will do. Raises as `evaluate` does."""
     ids = [repository.refs[names.branch(branch)] for branch in look.branches]
     if look.probe:
-        ids = [str(repository.commit(id).how["start"]["probe"]) for id in ids]
-    scores, test = _scores(repository, look, ids, Options(task=look.task, device=device), progress)
+        probes = [repository.commit(id).how["start"]["probe"] for id in ids]
+        ids = [probe for probe in probes if probe is not None]
+        if not ids:  # it began with a random head
+            return Seen(None, None)
+    try:
+        scores, test = _scores(repository, look, ids, Options(task=look.task, device=device), progress)
+    except SeveralSplits:
+        return Seen(None, None)
     if look.test == "in" and test:
         options = Options(task=look.task, device=device, domains=test, split="in")
         scores |= _scores(repository, look, ids, options, progress)[0]
