@@ -315,3 +315,14 @@ def test_a_soup_of_several_splits_without_a_domain_held_out_has_no_figures(kitch
 
     soup = next(line for line in grid.lines if line.name == "soup")
     assert (soup.inside, soup.cells, soup.average) == (None, (None,), None)
+
+
+def test_a_probe_that_nobody_needs_is_none_and_no_obstacle(kitchen: Repository, recipe: Path):
+    step = 'branch = "probe/{seed}"\neach = ["seed"]\nfrom = "base/{seed}"\nprobe = { task = "source" }'
+    recipe.write_text(SMALL.replace("[table]\n", f"[[step]]\n{step}\n[table]\n"))
+
+    first = made(kitchen, recipe, seeds="1")
+
+    assert "probe/0" in first
+    assert kitchen.refs["refs/heads/probe/0"] == kitchen.refs["refs/heads/base/0"]
+    assert made(kitchen, recipe, seeds="1") == []

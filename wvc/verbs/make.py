@@ -83,7 +83,9 @@ def is_made(repository: Repository, step: Step, key: str) -> bool:
     commit = repository.commit(tip)
     if step.reuse:
         return True
-    return _is_probe_of(repository, commit, step) if step.kind == "probe" else key_of(commit) == key
+    if step.kind == "probe":  # where none was needed, the branch is still at the start
+        return tip == _start(repository, step) or _is_probe_of(repository, commit, step)
+    return key_of(commit) == key
 
 
 def key_of(commit: Commit) -> str | None:
@@ -148,8 +150,8 @@ def _probe(repository: Repository, step: Step, said: Cook, device: str, progress
     chosen = training(step.options, device)
     decided, _ = plan.make(repository, chosen, progress)
     made = decided["how"]["start"]["probe"]
-    if made is None:
-        raise RecipeProblem(f"a training on {chosen.task} that begins at {step.start} needs no probe", "drop the step")
+    if made is None:  # the start has a head for this task: the branch stays there
+        return
     ref = repository.branch
     repository.record(None, [Move(ref, repository.refs.get(ref), made)], f"cook: {said['recipe']} takes {step.branch}")
 
