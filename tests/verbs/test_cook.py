@@ -326,3 +326,24 @@ def test_a_probe_that_nobody_needs_is_none_and_no_obstacle(kitchen: Repository, 
     assert "probe/0" in first
     assert kitchen.refs["refs/heads/probe/0"] == kitchen.refs["refs/heads/base/0"]
     assert made(kitchen, recipe, seeds="1") == []
+
+
+def test_options_that_were_there_before_take_what_they_made_then(kitchen: Repository, recipe: Path):
+    made(kitchen, recipe, seeds="1", steps="5")
+    first = dict(kitchen.refs)
+    made(kitchen, recipe, seeds="1", steps="6")
+
+    again = made(kitchen, recipe, seeds="1", steps="5")
+
+    assert again == []
+    assert dict(kitchen.refs) == first
+
+
+def test_a_branch_that_somebody_takes_away_meanwhile_is_named(kitchen: Repository, recipe: Path):
+    def take_away(line: str) -> None:
+        if "base/0: made" in line:
+            ref = names.branch("base/0")
+            kitchen.record(None, [Move(ref, kitchen.refs[ref], None)], "branch: gone")
+
+    with pytest.raises(RecipeProblem, match="branch 'base/0' is gone"):
+        cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu", say=take_away))

@@ -37,6 +37,14 @@ def reflog(repository: Repository, ref: str) -> list[Line]:
     return [Line(ref, i, r.old, r.new, r.created, r.actor, r.message) for i, r in enumerate(rows)]
 
 
+def ever_named(repository: Repository, prefix: str) -> list[str]:
+    """Every commit that a ref below `prefix` has named, also one that is deleted or was moved, the oldest first."""
+    with repository.lineage.read() as connection:
+        query = select(MoveRow).where(MoveRow.ref.startswith(prefix), MoveRow.new.is_not(None)).order_by(MoveRow.number)
+        rows = connection.execute(query).all()
+    return list(dict.fromkeys(str(row.new) for row in rows))
+
+
 def refs_by_commit(repository: Repository) -> Mapping[str, list[str]]:
     """Commit id -> full names of the branches, remote-tracking names and tags that name it, in this order."""
     found: dict[str, list[str]] = {}

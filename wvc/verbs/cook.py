@@ -17,6 +17,7 @@ from wvc.learning.settings import Settings
 from wvc.progress import NO_BOARD, SILENT, Board, Progress
 from wvc.recipes import Recipe, Step
 from wvc.repo import kitchen, names
+from wvc.repo.history import ever_named
 from wvc.repo.kitchen import Kitchen
 from wvc.repo.repository import Repository
 from wvc.verbs import make, table, task
@@ -268,14 +269,9 @@ class _Shift:
 
 
 def _known(repository: Repository) -> dict[str, str]:
-    """Key -> commit, of all that recipes made here and a branch still names."""
-    found = {}
-    for ref, id in repository.refs.items():
-        if ref.startswith(names.HEADS):
-            key = make.key_of(repository.commit(id))
-            if key is not None:
-                found[key] = id
-    return found
+    """Key -> commit, of all that recipes made here, also where no branch names it any more."""
+    made = {id: make.key_of(repository.commit(id)) for id in ever_named(repository, names.HEADS)}
+    return {key: id for id, key in made.items() if key is not None}
 
 
 def outputs(recipe: Recipe) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ from wvc.store.records import Move
 from wvc.verbs import blend, init, judge, merge, plan, probe, task, train
 from wvc.verbs.data import NONE
 from wvc.verbs.import_ import Foundation
-from wvc.verbs.measure import Look, measure
+from wvc.verbs.measure import Look, measure, tip
 from wvc.verbs.options import Options, read
 
 Cook = Mapping[str, Any]
@@ -65,7 +65,7 @@ def facts(repository: Repository, recipe: str, step: Step) -> Cook:
     decides = {
         "schema": SCHEMA,
         "kind": step.kind,
-        "inputs": [repository.refs[names.branch(branch)] for branch in step.inputs],
+        "inputs": [tip(repository, branch) for branch in step.inputs],
         "task": task.describe(repository, name)[1].fingerprint if name else None,
         "options": {key: repr(value) for key, value in step.options.items() if key != "device"},
     }
@@ -77,14 +77,14 @@ def facts(repository: Repository, recipe: str, step: Step) -> Cook:
 
 def is_made(repository: Repository, step: Step, key: str) -> bool:
     """True if the branch holds the commit that `step` would make."""
-    tip = repository.refs.get(names.branch(step.branch))
-    if tip is None:
+    found = repository.refs.get(names.branch(step.branch))
+    if found is None:
         return False
-    commit = repository.commit(tip)
+    commit = repository.commit(found)
     if step.reuse:
         return True
     if step.kind == "probe":  # where none was needed, the branch is still at the start
-        return tip == _start(repository, step) or _is_probe_of(repository, commit, step)
+        return found == _start(repository, step) or _is_probe_of(repository, commit, step)
     return key_of(commit) == key
 
 
@@ -103,10 +103,10 @@ def point(repository: Repository, recipe: str, step: Step, id: str) -> None:
 
 def _check_ours(repository: Repository, step: Step) -> None:
     """Raises RecipeProblem where the branch holds what no recipe made: it would be lost from sight."""
-    tip = repository.refs.get(names.branch(step.branch))
-    if tip is None or tip == _start(repository, step):
+    found = repository.refs.get(names.branch(step.branch))
+    if found is None or found == _start(repository, step):
         return
-    commit = repository.commit(tip)
+    commit = repository.commit(found)
     is_probe = step.kind == "probe" and "probe" in commit.how  # refs/probes still names it
     if key_of(commit) is None and not is_probe:
         raise RecipeProblem(
@@ -116,17 +116,17 @@ def _check_ours(repository: Repository, step: Step) -> None:
 
 
 def _start(repository: Repository, step: Step) -> str | None:
-    return repository.refs[names.branch(step.start)] if step.start else None
+    return tip(repository, step.start) if step.start else None
 
 
 def _on_its_branch(repository: Repository, recipe: str, step: Step, device: str, progress: Progress) -> None:
     """Begin the branch where the step begins, then make the commit."""
     ref, start = names.branch(step.branch), _start(repository, step)
     said = facts(repository, recipe, step)
-    tip = repository.refs.get(ref)
-    if tip != start and not (step.kind == "create" and step.reuse):
+    found = repository.refs.get(ref)
+    if found != start and not (step.kind == "create" and step.reuse):
         _check_ours(repository, step)
-        repository.record(None, [Move(ref, tip, start)], f"cook: {recipe} begins {step.branch}")
+        repository.record(None, [Move(ref, found, start)], f"cook: {recipe} begins {step.branch}")
     _MAKERS[step.kind](repository.on(ref), step, said, device, progress)
 
 

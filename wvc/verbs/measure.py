@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
+from wvc.errors import RecipeProblem
 from wvc.learning.ensemble import Space
 from wvc.progress import SILENT, Progress
 from wvc.recipes import Recipe, Row
@@ -74,7 +75,7 @@ def every(recipe: Recipe) -> Iterator[Look]:
 
 def measure(repository: Repository, look: Look, device: str = "auto", progress: Progress = SILENT) -> Seen:
     """The accuracies, from what was recorded and cached before where that will do. Raises as `evaluate` does."""
-    ids = [repository.refs[names.branch(branch)] for branch in look.branches]
+    ids = [tip(repository, branch) for branch in look.branches]
     if look.probe:
         probes = [repository.commit(id).how["start"]["probe"] for id in ids]
         ids = [probe for probe in probes if probe is not None]
@@ -89,6 +90,14 @@ def measure(repository: Repository, look: Look, device: str = "auto", progress: 
         scores |= _scores(repository, look, ids, options, progress)[0]
     inside, outside = scores.get("val"), scores.get(look.test)
     return Seen(inside.micro if inside else None, outside.micro if outside else None)
+
+
+def tip(repository: Repository, branch: str) -> str:
+    """The commit that a step made. Raises RecipeProblem where somebody took the branch away meanwhile."""
+    id = repository.refs.get(names.branch(branch))
+    if id is None:
+        raise RecipeProblem(f"branch {branch!r} is gone: it was removed or renamed meanwhile", "cook again")
+    return id
 
 
 def _scores(
