@@ -97,8 +97,8 @@ class _Observers:
         if seconds < NOTE_EVERY or run.losses.latest is None:
             self.progress.advance()
             return
-        note = f"loss {run.losses.latest:.3f}, {self._validation}, {self._images / seconds:.0f} images/s"
-        self.progress.advance(1, note)
+        parts = (f"loss {run.losses.latest:.3f}", self._validation, f"{self._images / seconds:.0f} images/s")
+        self.progress.advance(1, ", ".join(filter(None, parts)))
         self._noted, self._images = self.clock(), 0
 
 
