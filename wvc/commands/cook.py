@@ -112,8 +112,7 @@ def render_plan(estimate: "Estimate") -> RenderableType:
     ]
     if estimate.seconds is not None:
         how = f"measured here: {1000 * (estimate.step_seconds or 0):.0f} ms an update" if estimate.step_seconds else ""
-        lines.append(
-            f"about {duration(estimate.seconds)} with {estimate.jobs} {'job' if estimate.jobs == 1 else 'jobs'}{f' ({how})' if how else ''}"
-        )
+        jobs = f"{estimate.jobs} {'job' if estimate.jobs == 1 else 'jobs'}"
+        lines.append(f"about {duration(estimate.seconds)} with {jobs}{f' ({how})' if how else ''}")
     lines.append(f"about {estimate.bytes / 1e6:.0f} MB on disk, at most")
     return Group(*lines)
