@@ -347,3 +347,13 @@ def test_a_branch_that_somebody_takes_away_meanwhile_is_named(kitchen: Repositor
 
     with pytest.raises(RecipeProblem, match="branch 'base/0' is gone"):
         cook(kitchen, recipes.read(recipe, {"seeds": "1"}), Options(device="cpu", say=take_away))
+
+
+def test_a_blend_has_the_buffers_that_were_asked_for(kitchen: Repository, recipe: Path):
+    blend = 'models = ["run/0/0", "run/0/1"], coefficients = ["0.5", "0.5"], buffers = "first"'
+    step = f'[[step]]\nbranch = "mix"\nfrom = "base/0"\nblend = {{ {blend} }}\n[table]\n'
+    recipe.write_text(SMALL.replace("[table]\n", step))
+
+    made(kitchen, recipe, seeds="1")
+
+    assert kitchen.commit(kitchen.refs["refs/heads/mix"]).how["buffers"] == "first"

@@ -22,7 +22,7 @@ from wvc.repo.kitchen import Kitchen
 from wvc.repo.repository import Repository
 from wvc.verbs import make, table, task
 from wvc.verbs.data import NONE
-from wvc.verbs.measure import Look, Seen, every, measure
+from wvc.verbs.measure import Look, Seen, every, measure, tip
 
 EVERY = 1.0  # seconds between two looks at what is going on
 SMALL = 20  # what a step costs that is no training, in updates; only ETAs rest on it
@@ -241,7 +241,7 @@ class _Shift:
         node = next(node for node in self.nodes if node.name == name)
         self.worked += node.cost
         if key is not None:
-            self.known[key] = self.repository.refs[names.branch(name)]
+            self.known[key] = tip(self.repository, name)
         self._say(node, "made" if isinstance(node.work, Step) else "measured")
 
     def _say(self, node: Node, what: str) -> None:
@@ -254,9 +254,8 @@ class _Shift:
         """Seconds; None before anything was made."""
         rest = sum(node.cost for node in self.nodes if node.name not in self.done)
         seconds = time.monotonic() - self.began
-        partly = sum(
-            dish.done * 1.0 for dish in self.kitchen.dishes() if dish.title == "training" and dish.step in self.running
-        )
+        dishes = self.kitchen.dishes()
+        partly = sum(dish.done for dish in dishes if dish.title == "training" and dish.step in self.running)
         worked = self.worked + partly
         return None if worked < SMALL else seconds * max(0.0, rest - partly) / worked
 

@@ -176,6 +176,7 @@ def _blend(repository: Repository, step: Step, said: Cook, device: str, progress
         featurizer_only=options.get("featurizer_only", seed is not None),
         fuse_seed=seed,
         fuse_range=options.get("fuse_range", 4.0),
+        buffers=options.get("buffers", "average"),
         message=_message(said),
         cook=said,
     )
