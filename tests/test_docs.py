@@ -232,14 +232,17 @@ def test_the_example_of_a_command(
 
 def test_the_example_of_a_strategy(behind: Callable[[str, str], ModuleType]) -> None:
     torch = pytest.importorskip("torch")
+    from wvc.strategies import Models
+
     strategy = behind("wvc.strategies", "Take the median")
     models = [{"w": torch.tensor([x, -x]), "n": torch.tensor(3)} for x in (1.0, 5.0, 2.0)]
 
-    merged = strategy.merge(models)
+    merged = strategy.merge(Models.of(models))
 
     assert merged["w"].tolist() == [2.0, -2.0]
+    assert strategy.merge(Models.of(models[:2]), upper=True)["w"].tolist() == [5.0, -1.0]
     assert merged["n"].item() == 3
-    assert torch.equal(strategy.merge([models[0]] * 4)["w"], models[0]["w"])
+    assert torch.equal(strategy.merge(Models.of([models[0]] * 4))["w"], models[0]["w"])
 
 
 def test_the_example_of_a_kind_of_task(behind: Callable[[str, str], ModuleType]) -> None:

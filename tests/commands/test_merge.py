@@ -45,10 +45,10 @@ def test_a_dry_run_shows_and_changes_nothing(run: Run, zoo: Zoo) -> None:
     assert zoo.repository.head().id == zoo.names["base"]
 
 
-def test_even_averages_are_shown_as_before(run: Run, zoo: Zoo) -> None:
+def test_models_that_nobody_measured_are_listed(run: Run, zoo: Zoo) -> None:
     out = run("merge", "a/*", "--select", "all")
 
-    assert out.splitlines()[0].split() == ["candidate", "alone", "average", "with", "it"]
+    assert [line.strip() for line in out.splitlines()[:3]] == ["model", "a/0", "a/1"]
     assert out.splitlines()[-1] == f"Averaged 2 of 2 models into {zoo.repository.head().id[:10]}"
 
 
@@ -62,6 +62,15 @@ def test_even_averages_are_shown_as_before(run: Run, zoo: Zoo) -> None:
         (["--coefficients", "1/2,1/2", "--task", "pacs"], "--coefficients does not go with --task"),
         (["--coefficients", "1/2,1/2", "--no-head"], "--coefficients does not go with --no-head"),
         (["--coefficients", "1/2,1/2", "--fuse", "1"], "coefficients are either stated or drawn"),
+        (["--coefficients", "1/2,1/2", "--explain"], "--coefficients does not go with --explain"),
+        (["--strategy", "mean"], "unknown strategy 'mean'"),
+        (["--strategy", "slerp", "-o", "t=1"], "strategy slerp has no option 't'"),
+        (["-o", "t"], "-o t is not KEY=VALUE"),
+        (["--alpha-sweep", "0:1"], "'0:1' is not FROM:TO:STEP"),
+        (["--alpha-sweep", "0:1:0.5", "--strategy", "ties"], "--alpha-sweep does not go with --strategy"),
+        (["--select", "learned", "--strategy", "slerp"], "learned selection finds coefficients of a sum"),
+        (["--order", "random"], "--order is for greedy selections"),
+        (["--from-mergekit", "none.yml"], "--from-mergekit names models, strategy, base and options itself"),
         (["--fuse", "1", "--select", "all"], "--fuse does not go with --select"),
         (["--fuse-range", "2"], "--fuse-range goes with --fuse"),
         (["--featurizer-only", "--select", "greedy"], "an average of featurizers has no head of its own to validate"),
@@ -80,3 +89,16 @@ def test_models_without_a_head_have_no_featurizer(run: Run) -> None:
         code, _, err = run.all("merge", "a/0", "a/1", *options)
 
         assert (code, err.splitlines()[0]) == (1, "error: nothing tells which tensors of a/0 are its head")
+
+
+def test_options_of_a_strategy_are_listed(run: Run, zoo: Zoo) -> None:
+    out = run("merge", "--strategy", "task-arithmetic", "-o", "help")
+
+    assert [line.split()[0] for line in out.splitlines()] == ["scale", "normalize"]
+    assert "1 by default" in out and "$" not in out
+
+
+def test_a_merge_can_be_replayed(run: Run, zoo: Zoo) -> None:
+    run("merge", "a/0", "a/1", "--strategy", "slerp")
+
+    assert "the same, bit for bit" in run("replay")

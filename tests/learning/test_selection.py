@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wvc.learning.counts import Count, Counts, Metric, accuracy, macro, micro
-from wvc.learning.selection import Selection, Tie, Verdict, best_first, can_still_win, greedy, is_accepted, verdict
+from wvc.learning.hardest import Difficulty
+from wvc.learning.pixels import Pixels
+from wvc.learning.selection import (
+    Selection,
+    Tie,
+    Verdict,
+    best_first,
+    can_still_win,
+    greedy,
+    is_accepted,
+    verdict,
+    with_replacement,
+)
 
 AVERAGES = {"AB": ".80", "AC": ".79", "AD": ".805", "ABC": ".82", "ABD": ".79", "ACD": ".70", "ABCD": ".82"}
 
@@ -68,6 +80,63 @@ def test_a_bound_is_never_accepted() -> None:
 
     assert selection.kept == (0,)
     assert not selection.trail[1].exact
+
+
+def test_another_order_keeps_its_first_even_if_it_is_bad() -> None:
+    scores = [Fraction(text) for text in (".80", ".80", ".78", ".75")]
+    averages = {"DB": ".60", "DC": ".75", "DCA": ".76"}
+
+    selection = greedy(
+        "ABCD", scores, "ABCD", lambda m, bar: Verdict(Fraction(averages["".join(m)])), order=[3, 1, 2, 0]
+    )
+
+    assert selection.kept == ("D", "C", "A")
+    assert selection.score == Fraction(".76")
+    assert [str(step.own) for step in selection.trail] == ["3/4", "4/5", "39/50", "4/5"]
+
+
+# Averages by what is in them: letters in their order.
+REPEATED = {"AA": ".6", "AB": ".7", "AC": ".7", "AAB": ".71", "ABB": ".72", "ABC": ".7"}
+REPEATED |= {"AABB": ".72", "ABBB": ".5", "ABBC": ".72"}
+
+
+def repeated(models: Sequence[str], bar: Fraction) -> Verdict:
+    return Verdict(Fraction(REPEATED["".join(sorted(models))]))
+
+
+def test_with_replacement_a_model_can_be_taken_twice_and_ties_go_to_the_earlier() -> None:
+    scores = [Fraction(text) for text in (".6", ".5", ".4")]
+
+    selection = with_replacement("ABC", scores, "ABC", repeated, rounds=9)
+
+    assert selection.kept == ("A", "B", "B")
+    assert selection.score == Fraction(".72")
+    assert "".join(step.candidate for step in selection.trail) == "AABCABCABC"
+    assert [step.round for step in selection.trail] == [0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [i for i, step in enumerate(selection.trail) if step.accepted] == [0, 2, 5]
+
+
+@pytest.mark.parametrize(("rounds", "kept"), [(0, "A"), (1, "AB"), (2, "ABB")])
+def test_with_replacement_ends_after_its_rounds(rounds: int, kept: str) -> None:
+    scores = [Fraction(text) for text in (".6", ".5", ".4")]
+
+    selection = with_replacement("ABC", scores, "ABC", repeated, rounds=rounds)
+
+    assert "".join(selection.kept) == kept
+    assert len(selection.trail) == 1 + 3 * rounds
+
+
+def test_with_replacement_asks_to_beat_the_best_of_the_round() -> None:
+    bars: list[str] = []
+
+    def evaluate(models: Sequence[str], bar: Fraction) -> Verdict:
+        bars.append(f"{models[-1]} {float(bar)}")
+        return Verdict(repeated(models, bar).score, exact=models[-1] != "B")  # a bound is never taken
+
+    selection = with_replacement("ABC", [Fraction(text) for text in (".6", ".5", ".4")], "ABC", evaluate, rounds=1)
+
+    assert bars == ["A 0.6", "B 0.6", "C 0.6"]
+    assert selection.kept == ("A", "C")
 
 
 def test_a_single_candidate_is_its_own_soup() -> None:
@@ -148,3 +217,111 @@ def test_a_pass_that_stops_early_decides_as_a_whole_one(
     assert found.score >= truth
     assert found.score == truth or not found.exact
     assert (found.exact and is_accepted(found.score, bar, tie)) == is_accepted(truth, bar, tie)
+
+
+class Instance:
+    """Random linear models that answer -1 or +1 to random images of a few domains, and all that can be chosen."""
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.sizes = {str(d): int(n) for d, n in enumerate(random.integers(1, 9, random.integers(1, 4)))}
+        models, images = random.integers(-2, 3, (int(random.integers(2, 5)), 3)), random.integers(-2, 3, (30, 3))
+        truth = np.where(images @ random.integers(-2, 3, 3) + random.integers(-2, 3, 30) > 0, 1, -1)
+        self.margins = (models @ images.T) * truth - (truth > 0) * 0.5  # (models, 30); the sum is positive if right
+        self.metric: Metric = ("micro", "macro")[random.integers(2)]
+        self.tie: Tie = ("accept", "reject")[random.integers(2)]
+        self.batch = int(random.integers(1, 5))
+        self.order = random.permutation(len(models)).tolist() if random.integers(2) else None
+        self.keys = [str(key) for key in random.permutation(len(models))]
+        self.difficulty: Difficulty | None = None
+        self.known: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
+
+    def right(self, models: Sequence[int]) -> dict[str, np.ndarray]:
+        key = tuple(sorted(models))
+        if key not in self.known:
+            hits, start = self.margins[list(models)].sum(axis=0) > 0, 0
+            self.known[key] = {}
+            for name, size in self.sizes.items():
+                self.known[key][name], start = hits[start : start + size].astype(np.int8), start + size
+        return self.known[key]
+
+    def score(self, models: Sequence[int]) -> Fraction:
+        shares = [(int(hits.sum()), len(hits)) for hits in self.right(models).values()]
+        if self.metric == "micro":
+            return Fraction(sum(n for n, _ in shares), sum(n for _, n in shares))
+        return sum((Fraction(*share) for share in shares), Fraction(0)) / len(shares)
+
+    def early(self, tie: Tie) -> Callable[[Sequence[int], Fraction], Verdict]:
+        """An evaluation in batches that ends as soon as it may."""
+
+        def evaluate(models: Sequence[int], bar: Fraction) -> Verdict:
+            right = self.right(models)
+            record = {name: np.full(n, -1, dtype=np.int8) for name, n in self.sizes.items()}
+            domains = {name: Count(0, 0, n) for name, n in self.sizes.items()}
+            for name, positions in self.batches():
+                hits = record[name][positions] = right[name][positions]
+                before = domains[name]
+                domains[name] = Count(before.right + int(hits.sum()), before.seen + len(hits), before.total)
+                if not can_still_win(Counts(domains), bar, metric=self.metric, tie=tie):
+                    break
+            if self.difficulty is not None:
+                self.difficulty.add(record)
+            return verdict(Counts(domains), self.metric)
+
+        return evaluate
+
+    def batches(self) -> list[tuple[str, np.ndarray]]:
+        blank = {d: Pixels(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, np.int64)) for d, n in self.sizes.items()}
+        return (self.difficulty or Difficulty()).order(blank, self.batch)
+
+    def hardest_first(self) -> None:
+        self.difficulty = Difficulty(self.metric)
+        for i in range(len(self.margins)):
+            self.difficulty.add(self.right([i]))
+
+
+def kept_greedily(instance: Instance, ranking: Sequence[int]) -> list[int]:
+    kept = [ranking[0]]
+    for i in ranking[1:]:
+        new, old = instance.score([*kept, i]), instance.score(kept)
+        if new > old or (new == old and instance.tie == "accept"):
+            kept.append(i)
+    return kept
+
+
+def kept_with_replacement(instance: Instance, ranking: Sequence[int], rounds: int) -> list[int]:
+    kept = [ranking[0]]
+    for _ in range(rounds):
+        best = max(ranking, key=lambda i: instance.score([*kept, i]))  # the first of equals
+        if instance.score([*kept, best]) <= instance.score(kept):
+            break
+        kept.append(best)
+    return kept
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+@pytest.mark.parametrize("kind", ["greedy", "with replacement"])
+def test_early_stops_choose_as_whole_passes_do(kind: str, hardest: bool, request: pytest.FixtureRequest) -> None:
+    instances = 2500 if request.config.getoption("--long") else 400  # long: ten thousand of the four kinds
+    stopped = 0
+    for seed in range(instances):
+        instance = Instance(seed)
+        if hardest:
+            instance.hardest_first()
+        candidates = range(len(instance.margins))
+        own = [instance.score([i]) for i in candidates]
+        best = sorted(candidates, key=lambda i: (-own[i], instance.keys[i]))
+
+        if kind == "greedy":
+            ranking = instance.order or best
+            expected = kept_greedily(instance, ranking)
+            evaluate = instance.early(instance.tie)
+            found = greedy(candidates, own, instance.keys, evaluate, tie=instance.tie, order=instance.order)
+        else:
+            expected = kept_with_replacement(instance, best, 2)
+            found = with_replacement(candidates, own, instance.keys, instance.early("reject"), rounds=2)
+
+        assert list(found.kept) == expected, seed
+        assert found.score == instance.score(expected), seed
+        stopped += sum(not step.exact for step in found.trail)
+    assert stopped > instances / 2

@@ -189,7 +189,7 @@ def random_operations(world: World) -> list[Random]:
     """Commit weights from elsewhere, merge, fine-tune: on three branches, so that none moves under another."""
     from wvc.repo.export import export
     from wvc.repo.repository import Repository
-    from wvc.verbs import judge, merge
+    from wvc.verbs import merge, terms
     from wvc.verbs.commit import commit_weights
 
     weights = world.folder / "weights.safetensors"
@@ -203,7 +203,7 @@ def random_operations(world: World) -> list[Random]:
         return commit_weights(repository, world.folder / "new.safetensors", "elsewhere").id
 
     def soup(repository: Repository, n: int) -> str:
-        made = merge.merge(repository.on("refs/heads/soup"), ["one", "two"], judge.Options(select="all")).commit
+        made = merge.merge(repository.on("refs/heads/soup"), ["one", "two"], terms.Options(select="all")).commit
         assert made is not None
         return made.id
 

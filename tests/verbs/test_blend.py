@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from wvc import weights
 from wvc.errors import MergeProblem, UnknownRevision, UsageError, WvcError
-from wvc.repo import commits, names
-from wvc.repo.objects import Commit, Manifest, ModelSpec, Parent
-from wvc.repo.repository import Repository, create
+from wvc.repo.objects import Commit, Parent
+from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.store.records import Draft
-from wvc.verbs import judge, task
+from wvc.verbs import task, terms
 from wvc.verbs.blend import Options, blend, coefficients_of
 from wvc.verbs.context import history
 from wvc.verbs.eval import Options as EvalOptions
@@ -26,47 +23,11 @@ from wvc.verbs.eval import evaluate
 from wvc.verbs.merge import merge
 from wvc.weights import Weights
 
-from .conftest import World
+from .conftest import Shelf, World
 
 HALVES = (Fraction(1, 2), Fraction(1, 2))
 TASK = {"task": {"name": "birds", "fingerprint": "b" * 64, "object": "c" * 64}, "test_domains": ["sky"], "trial": 0}
 OTHER = {"task": {"name": "bees", "fingerprint": "e" * 64, "object": "d" * 64}, "test_domains": [], "trial": 0}
-
-
-class Shelf:
-    """A repository that models are put into by hand. HEAD is main, the root of all."""
-
-    def __init__(self, path: Path) -> None:
-        self.repository = create(path, Draft("init", "Ada", 0, default_branch="main"))
-
-    def put(
-        self,
-        branch: str,
-        tensors: Mapping[str, Any],
-        *,
-        classes: Sequence[str] = (),
-        how: Mapping[str, Any] | None = None,
-        root: bool = False,
-    ) -> Commit:
-        """Commit `tensors` to a new `branch`, as a child of main; with `classes`, as a model whose head is "head"."""
-        main = self.repository.refs.get(names.branch("main"))
-        parents = [] if main is None or root else [Parent(main)]
-        spec = ModelSpec("digits/digits_cnn", len(classes), tuple(classes), "head") if classes else None
-        values = {name: torch.as_tensor(value) for name, value in tensors.items()}
-        with self.repository.batch([t.shape for t in values.values()], 1 << 14) as batch:
-            manifest = Manifest(weights.store(batch, values), spec=spec)
-            commit = commits.make(self.repository, manifest, parents, branch, {"kind": "train", **(how or {})})
-            commits.put(self.repository, batch, manifest, commit)
-            commits.record(self.repository, batch, commit, ref=names.branch(branch), old=None)
-        return commit
-
-    def blend(self, *revisions: str, **options: Any) -> Commit:
-        commit = blend(self.repository, revisions, Options(**options)).commit
-        assert commit is not None
-        return commit
-
-    def tensors(self, commit: Commit) -> dict[str, torch.Tensor]:
-        return dict(Weights.of(self.repository, self.repository.manifest(commit)))
 
 
 @pytest.fixture
@@ -195,7 +156,7 @@ def test_what_cannot_be_averaged_is_the_first_models_and_noted(shelf: Shelf):
     for name, n in (("main", 0), ("a", 1), ("b", 2)):
         shelf.put(name, {"bn.running_mean": [float(n)], "bn.num_batches_tracked": torch.tensor(n)})
 
-    merged = blend(shelf.repository, ["b", "a"], Options(HALVES, buffers="first"))
+    merged = blend(shelf.repository, ["b", "a"], Options(coefficients=HALVES, buffers="first"))
 
     assert merged.commit is not None
     assert {name: tensor.item() for name, tensor in shelf.tensors(merged.commit).items()} == {
@@ -217,7 +178,7 @@ def test_featurizers_are_averaged_under_the_head_of_the_first(heads: Shelf):
 
 
 def test_even_averages_can_leave_the_heads_out_too(heads: Shelf):
-    options = judge.Options(select="all", featurizer_only=True)
+    options = terms.Options(select="all", featurizer_only=True)
 
     merged = merge(heads.repository, ["bees", "birds"], options)
 
@@ -230,11 +191,11 @@ def test_even_averages_can_leave_the_heads_out_too(heads: Shelf):
 @pytest.mark.parametrize("options", [{"task": "birds"}, {"select": "greedy"}])
 def test_featurizers_alone_are_not_validated(heads: Shelf, options: Mapping[str, Any]):
     with pytest.raises(UsageError, match="no head of its own"):
-        merge(heads.repository, ["bees", "birds"], judge.Options(featurizer_only=True, **options))
+        merge(heads.repository, ["bees", "birds"], terms.Options(featurizer_only=True, **options))
 
 
 def test_heads_that_differ_name_the_option(heads: Shelf):
-    for attempt in (lambda: heads.blend("bees", "birds"), lambda: merge(heads.repository, ["b*"], judge.Options())):
+    for attempt in (lambda: heads.blend("bees", "birds"), lambda: merge(heads.repository, ["b*"], terms.Options())):
         with pytest.raises(MergeProblem, match=r"differ in head\.weight") as caught:
             attempt()
         assert "--featurizer-only" in str(caught.value.hint)
@@ -284,22 +245,22 @@ def test_fused_coefficients_are_drawn_as_the_paper_does(heads: Shelf):
     assert drawn_shares(heads.blend("birds", "bees", fuse_seed=3, fuse_range=0.0)) == list(HALVES)
 
 
-@pytest.mark.parametrize("options", [{"coefficients": HALVES}, {"fuse_seed": 1}, {"featurizer_only": True}])
-def test_only_even_merges_of_whole_models_are_taken_apart(shelf: Shelf, options: Mapping[str, Any]):
+@pytest.mark.parametrize("options", [{"fuse_seed": 1}, {"featurizer_only": True}])
+def test_only_merges_of_whole_models_are_taken_apart(shelf: Shelf, options: Mapping[str, Any]):
     for name, value in (("main", 0.0), ("a", 2.0), ("b", 6.0), ("c", 1.0)):
         shelf.put(name, {"w": [value], "head.bias": [value]}, classes=["x"])
     pair = shelf.blend("a", "b", **options)
 
-    made = merge(shelf.repository, ["c"], judge.Options()).commit
+    made = merge(shelf.repository, ["c"], terms.Options()).commit
 
     assert made.parents[0] == Parent(pair.id, Fraction(1, 2))
     assert made.parents[1] == Parent(resolve(shelf.repository, "c"), Fraction(1, 2))
 
 
 def test_even_merges_of_featurizers_are_not_taken_apart(heads: Shelf):
-    pair = merge(heads.repository, ["birds", "bees"], judge.Options(featurizer_only=True)).commit
+    pair = merge(heads.repository, ["birds", "bees"], terms.Options(featurizer_only=True)).commit
 
-    made = merge(heads.repository, ["birds"], judge.Options(featurizer_only=True)).commit
+    made = merge(heads.repository, ["birds"], terms.Options(featurizer_only=True)).commit
 
     assert Parent(pair.id, Fraction(1, 2)) in made.parents
 
@@ -307,7 +268,7 @@ def test_even_merges_of_featurizers_are_not_taken_apart(heads: Shelf):
 def test_a_dry_run_changes_nothing(three: Shelf):
     before = three.repository.log.head().number
 
-    merged = blend(three.repository, ["a", "b"], Options(HALVES, dry_run=True))
+    merged = blend(three.repository, ["a", "b"], Options(coefficients=HALVES, dry_run=True))
 
     assert merged.commit is None and [share.candidate.name for share in merged.shares] == ["a", "b"]
     assert three.repository.log.head().number == before
@@ -354,7 +315,7 @@ def test_unknown_unrelated_and_no_other_models_are_refused(three: Shelf):
 def test_a_run_and_the_probe_that_it_began_with_make_a_model_of_its_task(world: World):
     repository = world.branch("wise", "main")
 
-    made = blend(repository, ["run/0@{probe}", "run/0"], Options((Fraction(3, 4), Fraction(1, 4)))).commit
+    made = blend(repository, ["run/0@{probe}", "run/0"], Options(coefficients=(Fraction(3, 4), Fraction(1, 4)))).commit
 
     start, tuned = (_held(repository, resolve(repository, name)) for name in ("run/0@{probe}", "run/0"))
     for name, tensor in _held(repository, made.id).items():

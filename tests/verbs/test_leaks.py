@@ -12,15 +12,17 @@ from wvc.errors import MergeProblem, RefMoved, TaskProblem, UsageError, WvcWarni
 from wvc.repo import names
 from wvc.repo.repository import Repository
 from wvc.store.records import Move
-from wvc.verbs import judge, task
+from wvc.verbs import choose, task
+from wvc.verbs.averages import MixOf
 from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.eval import evaluate
 from wvc.verbs.import_ import Foundation
 from wvc.verbs.init import init
-from wvc.verbs.judge import Options, Outcome
+from wvc.verbs.judge import Judge
 from wvc.verbs.merge import merge
 from wvc.verbs.plan import Options as Training
 from wvc.verbs.probe import Form
+from wvc.verbs.terms import Options, Outcome
 from wvc.verbs.train import train
 
 from .conftest import World
@@ -115,14 +117,14 @@ def test_a_domain_too_small_to_validate_on_is_refused_before_the_training(pets: 
 def test_a_branch_that_moved_during_a_merge_is_not_overwritten(world: World, monkeypatch: pytest.MonkeyPatch):
     repository = world.branch("moving", "main")
     other = world.repository.refs[names.branch("run/2")]
-    real = judge.Judge.greedy
+    real = choose.greedy
 
-    def slowly(self: judge.Judge) -> Outcome:
-        outcome = real(self)
+    def slowly(judge: Judge, mix_of: MixOf) -> Outcome:
+        outcome = real(judge, mix_of)
         world.repository.record(None, [Move("refs/heads/moving", repository.head().id, other)], "somebody else")
         return outcome
 
-    monkeypatch.setattr(judge.Judge, "greedy", slowly)
+    monkeypatch.setitem(choose.CHOICES, "greedy", slowly)
 
     with pytest.raises(RefMoved):
         merge(repository, ["run/0", "run/1"], GREEDY)

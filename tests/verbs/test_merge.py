@@ -17,8 +17,9 @@ from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.eval import evaluate
 from wvc.verbs.import_ import Foundation
 from wvc.verbs.init import create_random
-from wvc.verbs.judge import Options, is_kept
 from wvc.verbs.merge import merge
+from wvc.verbs.mix import is_kept
+from wvc.verbs.terms import Options
 from wvc.weights import Weights
 
 from .conftest import World

@@ -74,6 +74,7 @@ def mentioned(commit: Commit) -> list[str]:
     task, start = commit.how.get("task"), commit.how.get("start")
     found = [task.get("object")] if isinstance(task, dict) else []
     found += [start.get(name) for name in ("featurizer", "foundation", "probe")] if isinstance(start, dict) else []
+    found += [commit.how.get(name) for name in ("base", "first")]
     return [id for id in found if isinstance(id, str)]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from wvc.errors import AmbiguousRevision, NoCommitYet, UnknownRevision, WvcError
 from wvc.repo import names
+from wvc.repo.graph import Graph
 from wvc.repo.repository import Repository
 from wvc.repo.schema import CommitRow, MoveRow
 
@@ -58,9 +59,15 @@ def ref(repository: Repository, text: str) -> str | None:
 
 
 def expand(repository: Repository, patterns: list[str]) -> list[str]:
-    """Revisions and globs over local branches (`*` crosses `/`), globs expanded to full names of branches, sorted."""
+    """Revisions; globs over local branches (`*` crosses `/`) as full names of branches, sorted; ranges A..B.
+
+    A range is what B has and A has not, along first parents, the oldest first; HEAD stands for a side left out.
+    """
     found: list[str] = []
     for pattern in patterns:
+        if ".." in pattern:
+            found.extend(_range(repository, pattern))
+            continue
         if not GLOB.search(pattern) or "@{" in pattern:
             found.append(pattern)
             continue
@@ -70,6 +77,23 @@ def expand(repository: Repository, patterns: list[str]) -> list[str]:
             raise UnknownRevision(pattern)
         found.extend(matches)
     return list(dict.fromkeys(found))
+
+
+def _range(repository: Repository, pattern: str) -> list[str]:
+    """The commits of A..B, as B~n. Raises UnknownRevision where there are none."""
+    start, _, stop = pattern.partition("..")
+    stop = stop or "HEAD"
+    graph = Graph(repository)
+    known = graph.ancestors([resolve(repository, start or "HEAD")])
+    found: list[str] = []
+    id: str | None = resolve(repository, stop)
+    while id is not None and id not in known:
+        found.append(f"{stop}~{len(found)}" if found else stop)
+        parents = graph.nodes[id].parents
+        id = parents[0][0] if parents else None
+    if not found:
+        raise UnknownRevision(pattern)
+    return found[::-1]
 
 
 def _base(repository: Repository, text: str) -> str:

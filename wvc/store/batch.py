@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wvc.errors import Damage, Interrupted
 from wvc.progress import SILENT, Progress
-from wvc.store import threads
+from wvc.store import recent, threads
 from wvc.store.blobs import Blob, Bytes, held
 from wvc.store.canonical import digest
 from wvc.store.choice import Choice, choose
@@ -123,7 +123,8 @@ class Batch:
             return blob.read(start, stop)
 
         watched = replace(blob, read=read)
-        return self._read(watched, choose(watched, self._reader)), blob.size
+        with recent.kept():
+            return self._read(watched, choose(watched, self._reader)), blob.size
 
     def _read(self, blob: Blob, choice: Choice | None, expected: str | None = None) -> str:
         """Store `blob` as chosen, or otherwise where that turns out to be impossible or larger; return its id."""
@@ -146,6 +147,8 @@ class Batch:
                         self._stored.discard(reading.id)
                     reading.whole = False
         except Damage:
+            if choice is None or choice.base is None:  # it is not the base: what the blob is made of is damaged
+                raise
             reading.whole = False
         plain = None if reading.whole else Choice(Plan(blob.dtype, delta=False), None)
         return self._read(blob, plain, reading.id or None)

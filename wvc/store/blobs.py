@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wvc.store.header import BITS
 
-Bytes = bytes | memoryview
+Bytes = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Blob:
     read: raw little-endian bytes start..stop, exactly as many as asked for; called from several threads, and for
       some ranges twice. Raises BadFile where it cannot.
     fixed: the bytes cannot change between two reads, because they are in this process's own memory.
+    check: called when all bytes were read; raises what tells that they are not to be relied on.
+    vouched: ids of stored tensors whose only copy `check` has looked at by then.
     bases: ids of stored tensors of the same dtype and shape that it may resemble, the likeliest first.
     """
 
@@ -27,6 +29,8 @@ class Blob:
     read: Callable[[int, int], Bytes]
     fixed: bool = False
     bases: tuple[str, ...] = ()
+    check: Callable[[], None] = lambda: None
+    vouched: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:

@@ -24,6 +24,7 @@ Groups = Sequence[npt.NDArray[np.intp]]
 _NONE: Groups = ()
 
 CHUNK = 1 << 20
+BLOCK = 1 << 15  # numbers that are put together at a time
 PROBE = 1 << 14  # numbers of a plane that tell whether it is worth being parted
 RAW, CONSTANT, ZSTD, GROUPED = range(4)
 
@@ -42,11 +43,19 @@ _PARAMETERS = zstandard.ZstdCompressionParameters(
 
 
 class _Tools(threading.local):
-    """zstd's contexts, one of each for every thread."""
+    """zstd's contexts, and memory to work in: one of each for every thread."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 21)
+        self.last: tuple[Bytes, Plan, Groups] | None = None
+        self._scratch: dict[np.dtype[np.unsignedinteger], tuple[Words, Words]] = {}
+
+    def scratch(self, dtype: np.dtype[np.unsignedinteger]) -> tuple[Words, Words]:
+        """Two arrays of BLOCK numbers to work in."""
+        if dtype not in self._scratch:
+            self._scratch[dtype] = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
+        return self._scratch[dtype]
 
 
 _tools = _Tools()
@@ -74,7 +83,7 @@ def encode(data: Bytes, base: Bytes | None, plan: Plan) -> bytes:
         code, groups = _turned(words, plan.dtype), _NONE
     else:
         under = _words(base, plan.dtype)
-        code, groups = _folded(words - under), _groups(under, plan)
+        code, groups = _folded(words - under), _groups(base, under, plan)
     parts = [bytes([len(plan.bounds), *plan.bounds])]
     for shift in range(0, 8 * words.itemsize, 8):
         parts += _encode_plane((code >> code.dtype.type(shift)).astype(np.uint8), groups)
@@ -94,23 +103,40 @@ def decode(data: Bytes, base: Bytes | None, plan: Plan, out: memoryview) -> None
         raise ValueError("groups without a base")
     if any(a >= b for a, b in itertools.pairwise(plan.bounds)):
         raise ValueError("bounds that do not ascend")
-    groups = _groups(under, plan) if under is not None else _NONE
-    code = np.zeros(words.size, words.dtype)
-    for shift in range(0, 8 * words.itemsize, 8):
-        plane = _decode_plane(reader, words.size, groups)
-        if shift == 0:
-            code[:] = plane
-        elif isinstance(plane, int):
-            code |= code.dtype.type(plane << shift)
-        else:
-            wide = plane.astype(code.dtype)
-            wide <<= wide.dtype.type(shift)
-            code |= wide
+    groups = _groups(base, under, plan) if base is not None and under is not None else _NONE
+    planes = [_decode_plane(reader, words.size, groups) for _ in range(words.itemsize)]
     reader.end()
-    if under is None:
-        words[:] = _turned_back(code, plan.dtype)
+    for start in range(0, words.size, BLOCK):
+        _decode_block(planes, under, plan.dtype, words, slice(start, min(start + BLOCK, words.size)))
+
+
+def _decode_block(planes: Sequence[Plane | int], under: Words | None, dtype: str, words: Words, part: slice) -> None:
+    """Put the planes of some numbers together. Blocks are small enough for what is worked on to stay in the cache."""
+    size = part.stop - part.start
+    code, wide = (array[:size] for array in _tools.scratch(words.dtype))
+    first = planes[0]
+    code[...] = first if isinstance(first, int) else first[part]
+    for i, plane in enumerate(planes[1:], 1):
+        shift = code.dtype.type(8 * i)
+        if not isinstance(plane, int):
+            wide[...] = plane[part]
+            wide <<= shift
+            code |= wide
+        elif plane:
+            code |= code.dtype.type(plane << (8 * i))
+    one = code.dtype.type(1)
+    if under is not None:
+        np.bitwise_and(code, one, out=wide)
+        np.negative(wide, out=wide)
+        code >>= one
+        code ^= wide  # small numbers become small differences of either sign
+        np.add(code, under[part], out=words[part])
+    elif dtype in MANTISSA:
+        np.left_shift(code, code.dtype.type(8 * code.itemsize - 1), out=wide)
+        code >>= one
+        np.bitwise_or(code, wide, out=words[part])
     else:
-        np.add(_unfolded(code), under, out=words)
+        words[part] = code
 
 
 def unchanged(dtype: str) -> bytes:
@@ -144,14 +170,6 @@ def _folded(difference: Words) -> Words:
     return difference
 
 
-def _unfolded(code: Words) -> Words:
-    one = code.dtype.type(1)
-    signs = np.negative(code & one)
-    code >>= one
-    code ^= signs
-    return code
-
-
 def _turned(words: Words, dtype: str) -> Words:
     """Floats with the sign moved to the other end, so that the exponent fills the highest plane alone."""
     if dtype not in MANTISSA:
@@ -159,23 +177,24 @@ def _turned(words: Words, dtype: str) -> Words:
     return (words << words.dtype.type(1)) | (words >> words.dtype.type(8 * words.itemsize - 1))
 
 
-def _turned_back(code: Words, dtype: str) -> Words:
-    if dtype not in MANTISSA:
-        return code
-    signs = code << code.dtype.type(8 * code.itemsize - 1)
-    code >>= code.dtype.type(1)
-    code |= signs
-    return code
-
-
 def _exponents(words: Words, dtype: str) -> Plane:
     return (words >> words.dtype.type(MANTISSA[dtype])).astype(np.uint8)
 
 
-def _groups(under: Words, plan: Plan) -> Groups:
-    """Places of the numbers of each group."""
+def _groups(base: Bytes, under: Words, plan: Plan) -> Groups:
+    """Places of the numbers of each group.
+
+    Of the last base they are kept: where models are blended, several are differences to the very same chunk.
+    """
     if not plan.bounds:
         return _NONE
+    last = _tools.last
+    if last is None or last[0] is not base or last[1] != plan:
+        last = _tools.last = (base, plan, _parted(under, plan))
+    return last[2]
+
+
+def _parted(under: Words, plan: Plan) -> Groups:
     if plan.dtype not in MANTISSA:
         raise ValueError("groups of something without an exponent")
     exponents = _exponents(under, plan.dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wvc.errors import CorruptObject, CorruptPack
+from wvc.store import recent
 from wvc.store.codecs import CHUNK, Plan, decode
 from wvc.store.packs import Pack, Stored, chunks_of
 
@@ -33,11 +34,17 @@ class Copy:
         return frozenset({self.pack.name}) | (self.base.packs if self.base else frozenset())
 
     def chunk(self, number: int) -> memoryview:
-        """Chunk `number` of the raw bytes, CHUNK of them but at the end. Raises Damage if they cannot be made out."""
+        """Chunk `number` of the raw bytes, CHUNK of them but at the end, not to be written to.
+
+        Raises Damage if they cannot be made out.
+        """
         start = number * CHUNK
         size = min(CHUNK, self.stored.raw - start)
         if self.stored.codec == "raw":
             return memoryview(self.pack.piece(self.id, start, start + size))
+        return recent.chunk((self.pack.name, self.id, number), lambda: self._decoded(number, size))
+
+    def _decoded(self, number: int, size: int) -> memoryview:
         out = memoryview(bytearray(size))
         base = self.base.chunk(number) if self.base else None
         begin, end = (int(place) for place in self._offsets[number : number + 2])

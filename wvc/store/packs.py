@@ -113,23 +113,24 @@ class Pack:
         if id in self._coded:
             raise CorruptPack(self.name, f"entry {id[:12]} is coded, where something raw is wanted")
         small = size <= CHUNK
-        data = memoryview(bytearray(self.piece(id, 0, size))) if small else self._bytes[entry.start : entry.stop]
+        data = memoryview(self.piece(id, 0, size)) if small else self._bytes[entry.start : entry.stop]
         if hashlib.sha256(data).hexdigest() != id:
             raise CorruptObject(id)
         return data
 
-    def piece(self, id: str, start: int, stop: int) -> bytes:
+    def piece(self, id: str, start: int, stop: int) -> bytearray:
         """Bytes start..stop of what is stored of entry `id`, not checked. Raises CorruptPack if there are fewer."""
-        begin, data = self.entries[id].start + start, b""
+        begin, data = self.entries[id].start + start, bytearray(stop - start)
+        view, position = memoryview(data), 0
         with self._opened() as fd:
-            while len(data) < stop - start:
-                more = os.pread(fd, stop - start - len(data), begin + len(data))
+            while position < len(data):
+                more = os.preadv(fd, [view[position:]], begin + position)
                 if not more:
                     raise CorruptPack(self.name, "it is cut short")
-                data = data + more if data else more
+                position += more
         return data
 
-    def pieces(self, id: str) -> Iterator[bytes]:
+    def pieces(self, id: str) -> Iterator[bytearray]:
         """All that is stored of entry `id`, in order, not checked."""
         size = self.stored(id).size
         return (self.piece(id, start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))

@@ -10,6 +10,7 @@ from pathlib import Path
 from wvc.errors import CorruptObject, CorruptPack, Damage, MissingObject
 from wvc.store.copies import Copy
 from wvc.store.packs import Pack, Stored
+from wvc.store.pieces import Pieces
 
 OPEN = 128  # packs at a time: maps and descriptors are not endless
 LARGEST = 1 << 28  # bytes of a JSON object
@@ -37,7 +38,7 @@ class Reader:
 
         size: how many there must be, if that is known: what promises another number is not even decoded.
         """
-        with self._explained(id):
+        with self.explained(id):
             try:
                 return self.best(id, size).read()
             except Damage:
@@ -47,7 +48,7 @@ class Reader:
 
     def object(self, id: str) -> bytes:
         """The bytes of a JSON object, which is always stored raw. Raises MissingObject, Damage."""
-        with self._explained(id):
+        with self.explained(id):
             problems: list[Damage] = [MissingObject(id)]
             for pack, stored in self._entries(id, problems):
                 try:
@@ -60,19 +61,27 @@ class Reader:
 
     def chunks(self, id: str, size: int | None = None) -> Iterator[memoryview]:
         """The bytes of `id` in pieces of CHUNK bytes; rely on them only once the iteration has ended. Raises Damage."""
-        with self._explained(id):
+        with self.explained(id):
             copy = self._find_whole(id, size) if self._has_others(id) else self.best(id, size)
             yield from copy.chunks()
 
+    def pieces(self, id: str, size: int | None = None) -> Pieces:
+        """The bytes of `id` in any order, checked on the way. Raises MissingObject, Damage: now, or while reading."""
+        with self.explained(id):
+            if self._has_others(id):
+                return Pieces(self._find_whole(id, size), checked=True, alone=False)
+            return Pieces(self.best(id, size))
+
     def whole(self, id: str, size: int | None = None) -> Copy:
         """A copy that was read to its end and is what its id promises. Raises MissingObject, Damage."""
-        with self._explained(id):
+        with self.explained(id):
             if self._has_others(id):
                 return self._find_whole(id, size)
             return self.best(id, size).checked()
 
     @contextlib.contextmanager
-    def _explained(self, id: str) -> Iterator[None]:
+    def explained(self, id: str) -> Iterator[None]:
+        """Let an error about `id` say what it touches."""
         try:
             yield
         except Damage as problem:
@@ -81,7 +90,7 @@ class Reader:
 
     def size(self, id: str) -> int:
         """Raw bytes that `id` promises to have. Raises MissingObject, Damage."""
-        with self._explained(id):
+        with self.explained(id):
             return self.best(id).stored.raw
 
     def has(self, id: str) -> bool:

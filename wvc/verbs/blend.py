@@ -1,12 +1,10 @@
-"""Average models with coefficients that are stated, or drawn: interpolation (WiSE-FT) and fused featurizers."""
+"""Blend models with coefficients that are stated or drawn: interpolation (WiSE-FT), task vectors, fused featurizers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from wvc.errors import UsageError
@@ -17,40 +15,36 @@ from wvc.repo.graph import Graph
 from wvc.repo.objects import Commit, Parent
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import GLOB, resolve
-from wvc.strategies import linear
+from wvc.verbs import ingredients, origin, sides
 from wvc.verbs.candidates import Candidate, check_compatible, check_related
 from wvc.verbs.context import history
 from wvc.verbs.merge import Merged, Share
 from wvc.verbs.mix import Mix, record, shared_context
+from wvc.verbs.strategy import Strategy, named, number
+from wvc.verbs.terms import Blending
 
-# A fraction or a decimal, and no exponent: one could make a number that fills the memory.
-NUMBER = re.compile(r"-?([0-9]{1,30}/[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
+MOST = 10**9  # of a coefficient
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Blending):
     """How to weigh the models, and what of them.
 
-    coefficients: one for each model in the order named, each in [0, 1], which sum to 1; None for even ones.
-    featurizer_only: average all but the heads, which may differ; the result has the head of the model named first.
+    coefficients: one for each model in the order named; None for even ones. Those of an average are in [0, 1] and sum
+    to 1; task vectors take any but 0 for all.
     fuse_seed: draws the coefficients instead, of featurizers only; None where nothing is drawn.
     fuse_range: kappa, the range of the draws; 0 gives even coefficients (learning.fusing).
-    buffers: "average" the BatchNorm statistics too, or take those of the "first" model that has a share.
+    said: what `how` says beside, of how the coefficients came to be.
     """
 
     coefficients: tuple[Fraction, ...] | None = None
-    featurizer_only: bool = False
     fuse_seed: int | None = None
     fuse_range: float = 4.0
-    buffers: str = "average"
-    allow_unrelated: bool = False
-    message: str | None = None
-    dry_run: bool = False
-    cook: Mapping[str, Any] | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 def blend(repository: Repository, revisions: Sequence[str], options: Options, progress: Progress = SILENT) -> Merged:
-    r"""Commit $\sum_i c_i \theta_i$ of the models named, one by one: no globs, and no merge is taken apart.
+    r"""Commit $\sum_i c_i \theta_i$, or what a strategy makes of the $c_i$, of the models named, one by one: no globs.
 
     HEAD is the first parent, with its coefficient if it is named and else 0. With two models this is WiSE-FT's
     $(1 - \alpha) \theta_0 + \alpha \theta$. Models with coefficient 0 are not read.
@@ -60,33 +54,58 @@ def blend(repository: Repository, revisions: Sequence[str], options: Options, pr
     Rame et al., Model ratatouille, 2023, the fusing baseline, https://arxiv.org/abs/2212.10445
     """
     repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
-    coefficients = _coefficients(options, revisions)
-    featurizer_only = options.featurizer_only or options.fuse_seed is not None
+    strategy = named(options.strategy or "linear", options.given)
+    options = replace(options, featurizer_only=options.featurizer_only or options.fuse_seed is not None)
+    coefficients = _coefficients(options, strategy, revisions)
     head = repository.head()
-    shares = tuple(map(Share, _named(repository, revisions), coefficients))
+    shares = tuple(map(Share, one_by_one(repository, revisions), coefficients))
     others = [share.candidate.commit.id for share in shares if share.candidate.commit.id != head.id]
     check_related(Graph(repository), head, others, allow_unrelated=options.allow_unrelated)
-    check_compatible([share.candidate for share in shares], featurizer_only=featurizer_only)
-    mix = _mix(shares, options.buffers, featurizer_only=featurizer_only)
-    commit = None if options.dry_run else _commit(repository, head, shares, mix, options, progress)
-    return Merged(commit, False, (), None, mix.notes(), shares, mix.first.name if featurizer_only else None)
+    check_compatible([share.candidate for share in shares], featurizer_only=options.featurizer_only)
+    mix, apart = _mix(repository, head, shares, strategy, options)
+    mix.weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
+    made = Merged(
+        None,
+        False,
+        (),
+        None,
+        (*mix.notes(), *_warnings(repository, mix)),
+        shares,
+        mix.first.name if options.featurizer_only else None,
+        strategy.name,
+    )
+    if options.dry_run:
+        return made
+    commit, more = _commit(repository, head, shares, mix, apart, options, progress)
+    return replace(made, commit=commit, notes=(*made.notes, *more))
 
 
 def coefficients_of(text: str) -> tuple[Fraction, ...]:
     """The exact numbers in a list such as "1/2,1/4,0.25". Raises UsageError."""
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if not NUMBER.fullmatch(part) or re.search(r"/0+$", part):
+    found = []
+    for part in (part.strip() for part in text.split(",")):
+        value = number(part)
+        if value is None:
             raise UsageError(f"{part!r} is not a coefficient", "write fractions or decimals: 1/2,1/4,0.25")
-    return tuple(Fraction(part) for part in parts)
+        found.append(value)
+    return tuple(found)
 
 
-def _coefficients(options: Options, revisions: Sequence[str]) -> tuple[Fraction, ...]:
-    """One for each revision. Raises UsageError, TrainingProblem."""
-    count, stated = len(revisions), options.coefficients
+def one_by_one(repository: Repository, revisions: Sequence[str]) -> list[Candidate]:
+    """The models, HEAD under the name of its branch. Raises UsageError for a glob."""
+    found = []
     for text in revisions:
         if GLOB.search(text) and "@{" not in text:
             raise UsageError(f"{text!r} is a glob", "name the models one by one: each has its own coefficient")
+        commit = repository.commit(resolve(repository, text))
+        name = names.short(repository.branch if text in ("HEAD", "@") else text)
+        found.append(Candidate(name, commit, repository.manifest(commit)))
+    return found
+
+
+def _coefficients(options: Options, strategy: Strategy, revisions: Sequence[str]) -> tuple[Fraction, ...]:
+    """One for each revision. Raises UsageError, TrainingProblem."""
+    count, stated = len(revisions), options.coefficients
     if options.fuse_seed is not None:
         if stated is not None:
             raise UsageError("coefficients are either stated or drawn", "leave out --coefficients or --fuse")
@@ -97,6 +116,10 @@ def _coefficients(options: Options, revisions: Sequence[str]) -> tuple[Fraction,
         return (Fraction(1, count),) * count
     if len(stated) != count:
         raise UsageError(f"{len(stated)} coefficients for {count} models", "state one for each, in the same order")
+    if strategy.needs_base:
+        if not any(stated) or any(abs(c) > MOST for c in stated):
+            raise UsageError("coefficients must not all be 0, nor be endless", "state how much of each change to take")
+        return stated
     for coefficient in stated:
         if not 0 <= coefficient <= 1:
             raise UsageError(f"coefficient {coefficient} is not in [0, 1]", "an average goes between its models")
@@ -105,66 +128,86 @@ def _coefficients(options: Options, revisions: Sequence[str]) -> tuple[Fraction,
     return stated
 
 
-def _named(repository: Repository, revisions: Sequence[str]) -> list[Candidate]:
-    """The models, HEAD under the name of its branch."""
-    found = []
-    for text in revisions:
-        commit = repository.commit(resolve(repository, text))
-        name = names.short(repository.branch if text in ("HEAD", "@") else text)
-        found.append(Candidate(name, commit, repository.manifest(commit)))
-    return found
-
-
-def _mix(shares: Sequence[Share], buffers: str, *, featurizer_only: bool) -> Mix:
-    """Models of the same weights are one, so that naming a model twice changes no bit. Raises UsageError."""
-    first = shares[0] if featurizer_only else next(share for share in shares if share.coefficient)
+def _mix(
+    repository: Repository, head: Commit, shares: Sequence[Share], strategy: Strategy, options: Options
+) -> tuple[Mix, tuple[str, ...]]:
+    """The blend, and the merges that were taken apart for it. Raises UsageError, MergeProblem."""
+    first = shares[0] if options.featurizer_only else next(share for share in shares if share.coefficient)
     if not first.coefficient:
         raise UsageError(
             f"{first.candidate.name} gives the head, so it needs a coefficient above 0",
             "name first the model whose head shall stay",
         )
-    models: dict[str, Candidate] = {}
-    totals: dict[str, Fraction] = {}
-    for share in sorted(shares, key=lambda share: share.candidate.key):
-        if share.coefficient:
-            key = share.candidate.key
-            models.setdefault(key, share.candidate)
-            totals[key] = totals.get(key, Fraction(0)) + share.coefficient
-    weighed = partial(linear.merge, coefficients=list(totals.values()))
-    return Mix(weighed, tuple(models.values()), first.candidate, buffers, featurizer_only)
+    pairs = [(share.candidate, share.coefficient) for share in shares if share.coefficient]
+    exact = strategy.name == "linear" and not options.featurizer_only
+    found = ingredients.of(repository, pairs, apart=exact)
+    base = None
+    if strategy.needs_base:
+        base = origin.base_of(repository, head, found.models, options.base, featurizer_only=options.featurizer_only)
+    elif options.base is not None:
+        raise UsageError(f"{strategy.name} counts no changes from a base", "leave --base out")
+    others = [share.candidate for share in shares if share.candidate.commit.id != head.id]
+    taken = sides.taken(repository, head, list(dict.fromkeys(others)), options)
+    mix = Mix(
+        strategy,
+        found.models,
+        first.candidate,
+        coefficients=None if options.coefficients is None and strategy.name != "linear" else found.coefficients,
+        base=base,
+        buffers=options.buffers,
+        featurizer_only=options.featurizer_only,
+        taken=taken,
+    )
+    return mix, found.apart
+
+
+def _warnings(repository: Repository, mix: Mix) -> tuple[str, ...]:
+    note = None if mix.featurizer_only else origin.strangers(repository, mix.models)
+    return () if note is None else (note,)
 
 
 def _commit(
-    repository: Repository, head: Commit, shares: Sequence[Share], mix: Mix, options: Options, progress: Progress
-) -> Commit:
-    used = [share.candidate.commit for share in shares if share.coefficient]
+    repository: Repository,
+    head: Commit,
+    shares: Sequence[Share],
+    mix: Mix,
+    apart: Sequence[str],
+    options: Options,
+    progress: Progress,
+) -> tuple[Commit, tuple[str, ...]]:
+    others = [model.commit for _, model in mix.taken] + ([] if mix.base is None else [mix.base.commit])
+    used = [share.candidate.commit for share in shares if share.coefficient] + others
     context = shared_context(
         [history(repository, commit) for commit in used], mix.first.commit if mix.featurizer_only else None
     )
+    merged, recalibrated, notes = sides.recalibrated(repository, mix, context, options, progress)
     how = {
         **mix.how(),
-        "strategy": "linear",
         "select": "stated",
         "coefficients": [{"commit": s.candidate.commit.id, "coefficient": str(s.coefficient)} for s in shares],
         **({} if context is None else context.json()),
+        **options.said,
+        **recalibrated,
     }
     if options.fuse_seed is not None:
         how["fuse"] = {"seed": options.fuse_seed, "range": repr(float(options.fuse_range))}
     if options.cook is not None:
         how["cook"] = dict(options.cook)
-    return record(repository, mix, _parents(head, shares), options.message or _message(shares, options), how, progress)
+    message = options.message or _message(shares, options, mix.strategy)
+    return record(repository, mix, merged, _parents(head, shares, mix), message, how, progress), notes
 
 
-def _parents(head: Commit, shares: Sequence[Share]) -> list[Parent]:
-    """HEAD, then the others in the order named, each once with all of its coefficient."""
-    totals = {head.id: Fraction(0)}
-    for share in shares:
-        id = share.candidate.commit.id
-        totals[id] = totals.get(id, Fraction(0)) + share.coefficient
-    return [Parent(id, total) for id, total in totals.items()]
+def _parents(head: Commit, shares: Sequence[Share], mix: Mix) -> list[Parent]:
+    """HEAD, then the others in the order named, then what they were made of, each once with all of its coefficient."""
+    exact = mix.parents
+    order = [head.id, *(share.candidate.commit.id for share in shares), *exact]
+    return [Parent(id, exact.get(id, Fraction(0))) for id in dict.fromkeys(order)]
 
 
-def _message(shares: Sequence[Share], options: Options) -> str:
+def _message(shares: Sequence[Share], options: Options, strategy: Strategy) -> str:
     if options.fuse_seed is not None:
         return f"fuse {', '.join(share.candidate.name for share in shares)}"
-    return "merge " + ", ".join(f"{share.coefficient} {share.candidate.name}" for share in shares)
+    if options.coefficients is None and strategy.name != "linear":
+        return f"{strategy.name} {', '.join(share.candidate.name for share in shares)}"
+    verb = "merge" if strategy.name == "linear" else strategy.name
+    return f"{verb} " + ", ".join(f"{share.coefficient} {share.candidate.name}" for share in shares)

@@ -33,7 +33,8 @@ class Candidate:
 class Field:
     """head: the commit that the merge begins at; the branch must still be there at its end.
 
-    candidates: no two with the same weights, by weights id. contexts: what each has seen, the nearest first.
+    candidates: no two with the same weights, by weights id. order: their keys as they were named, HEAD first.
+    contexts: what each has seen, and whatever else has a part in the result; the nearest first.
     first: the one that was named first, not taken apart; it gives its head where only featurizers are averaged.
     merges: commit -> its ingredients, for those that were taken apart.
     forward: the commit to fast-forward to, where nothing needs blending.
@@ -41,6 +42,7 @@ class Field:
 
     head: Commit
     candidates: tuple[Candidate, ...]
+    order: tuple[str, ...]
     contexts: tuple[list[Context], ...]
     first: Candidate
     merges: Mapping[str, list[str]]
@@ -54,21 +56,26 @@ def gather(
     with_head: bool = True,
     allow_unrelated: bool = False,
     featurizer_only: bool = False,
+    apart: bool = True,
 ) -> Field:
-    """The candidates of merging `patterns` into HEAD (design, "HEAD"). Raises MergeProblem, UnknownRevision."""
+    """The candidates of merging `patterns` into HEAD (design, "HEAD"). Raises MergeProblem, UnknownRevision.
+
+    apart: take even merges apart into what they were made of.
+    """
     head = repository.head()
     named = {resolve(repository, name): names.short(name) for name in expand(repository, list(patterns))}
     others = {id: name for id, name in named.items() if id != head.id}
     graph = Graph(repository)
     check_related(graph, head, list(others), allow_unrelated=allow_unrelated)
     behind_all = all(graph.is_ancestor(head.id, id) for id in others)
-    wanted = head.id in {resolve(repository, name) for name in patterns if not GLOB.search(name)}
+    one_by_one = [name for name in patterns if not GLOB.search(name) or "@{" in name]
+    wanted = head.id in {resolve(repository, name) for name in expand(repository, one_by_one)}
     members = dict(others)
     if with_head and (wanted or not behind_all):
         members = {head.id: named.get(head.id, "HEAD"), **members}
     forward = repository.commit(next(iter(others))) if behind_all and len(others) == 1 and not wanted else None
     first = next(id for id in named if id in members)
-    return _field(repository, head, members, forward, first, featurizer_only=featurizer_only)
+    return _field(repository, head, members, forward, first, featurizer_only=featurizer_only, apart=apart)
 
 
 def check_related(graph: Graph, head: Commit, others: Sequence[str], *, allow_unrelated: bool) -> None:
@@ -87,24 +94,28 @@ def _field(
     first: str,
     *,
     featurizer_only: bool,
+    apart: bool,
 ) -> Field:
     found: dict[str, Candidate] = {}
     merges = {}
+    parts: dict[str, list[str]] = {}
     for id, name in sorted(members.items()):  # of two commits with the same weights, the smaller id stays
         commit = repository.commit(id)
-        parts = _ingredients(commit)
-        if parts:
-            merges[id] = parts
-        for part in parts or [id]:
+        inside = _ingredients(commit) if apart else []
+        if inside:
+            merges[id] = inside
+        parts[id] = inside or [id]
+        for part in parts[id]:
             made = repository.commit(part)
             label = name if part == id else members.get(part, part[:10])
             found.setdefault(made.weights, Candidate(label, made, repository.manifest(made)))
     candidates = tuple(found[key] for key in sorted(found))
+    order = dict.fromkeys(repository.commit(part).weights for id in members for part in parts[id])
     made = repository.commit(first)
     leader = Candidate(members[first], made, repository.manifest(made))
     check_compatible([leader, *candidates] if featurizer_only else candidates, featurizer_only=featurizer_only)
     contexts = tuple(history(repository, candidate.commit) for candidate in candidates)
-    return Field(head, candidates, contexts, leader, merges, forward)
+    return Field(head, candidates, tuple(order), contexts, leader, merges, forward)
 
 
 def _ingredients(commit: Commit) -> list[str]:

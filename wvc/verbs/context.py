@@ -48,8 +48,10 @@ def history(repository: Repository, commit: Commit) -> list[Context]:
     for current in todo:  # grows as it is walked: breadth first
         context = Context.read(current.how)
         found += [] if context is None else [context]
-        parents = [p for p in current.parents if p.coefficient] or list(current.parents[:1])
-        fresh = [p.commit for p in parents if p.commit not in seen]
+        parents = [p.commit for p in current.parents if p.coefficient] or [p.commit for p in current.parents[:1]]
+        base = current.how.get("base")  # what changes were counted from has a part in them
+        taken = [side["commit"] for side in current.how.get("taken", ())]
+        fresh = [id for id in dict.fromkeys([*parents, *([base] if base else []), *taken]) if id not in seen]
         seen.update(fresh)
         todo += map(repository.commit, fresh)
     return found

@@ -51,7 +51,7 @@ def of_model(
     for split, domains in images.items():
         circumstances = scoring.circumstances(manifest, data, split, device, precision)
         for domain, pixels in domains.items():
-            path = repository.folder / "cache" / "logits" / f"{key(manifest, circumstances, domain)}.npy"
+            path = _path(repository, key(manifest, circumstances, domain))
             found = _read(path, (len(pixels), spec.outputs))
             if found is None:
                 found = ensemble.logits(network(), pixels, device=device, precision=chosen, progress=progress)
@@ -59,11 +59,35 @@ def of_model(
             yield domain, found
 
 
+def known(
+    repository: Repository,
+    manifest: Manifest,
+    data: Data,
+    images: Mapping[str, Pixels],
+    split: str,
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+) -> dict[str, Logits]:
+    """What the cache has of what a model says of the domains of one split; nothing is computed."""
+    circumstances = scoring.circumstances(manifest, data, split, device, precision)
+    outputs = scoring.spec_of(manifest).outputs
+    found = {
+        domain: _read(_path(repository, key(manifest, circumstances, domain)), (len(pixels), outputs))
+        for domain, pixels in images.items()
+    }
+    return {domain: said for domain, said in found.items() if said is not None}
+
+
 def key(manifest: Manifest, circumstances: Circumstances, domain: str) -> str:
     """64 hexadecimal digits for all that decides what a model says of a domain."""
     facts = {**vars(circumstances), "domain": domain, "spec": scoring.spec_of(manifest).json()}
     # The whole of a domain is the same under every trial: models of different ones share it.
     return digest(dumps(facts | ({"trial": 0} if circumstances.split == "all" else {})))
+
+
+def _path(repository: Repository, key: str) -> Path:
+    return repository.folder / "cache" / "logits" / f"{key}.npy"
 
 
 def _precision(name: str) -> Precision:

@@ -21,7 +21,7 @@ from wvc.repo.objects import Commit
 from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps
 from wvc.store.records import Move
-from wvc.verbs import blend, init, judge, merge, plan, probe, task, train
+from wvc.verbs import blend, init, merge, plan, probe, task, terms, train
 from wvc.verbs.data import NONE
 from wvc.verbs.import_ import Foundation
 from wvc.verbs.measure import Look, measure, tip
@@ -164,7 +164,7 @@ def _train(repository: Repository, step: Step, said: Cook, device: str, progress
 
 def _merge(repository: Repository, step: Step, said: Cook, device: str, progress: Progress) -> None:
     options = dict(step.options)
-    chosen = judge.Options(**options, device=device, message=_message(said), cook=said, fast_forward=False)
+    chosen = terms.Options(**options, device=device, message=_message(said), cook=said, fast_forward=False)
     merge.merge(repository, [names.branch(model) for model in step.models], chosen, progress)
 
 

@@ -9,7 +9,7 @@ import torch
 from wvc import architectures
 from wvc.errors import ModelProblem, TaskProblem
 from wvc.learning.counts import Counts
-from wvc.learning.evaluate import KeepGoing, measure
+from wvc.learning.evaluate import Batches, KeepGoing, Record, measure
 from wvc.learning.network import Network, Precision
 from wvc.learning.pixels import Pixels
 from wvc.progress import SILENT, Progress
@@ -49,12 +49,13 @@ def score(
     *,
     device: torch.device,
     progress: Progress = SILENT,
+    record: Record | None = None,
 ) -> Score:
-    """Measure all of `domains`. Raises TaskProblem where one has no images."""
+    """Measure all of `domains`. record: gets the result of every image. Raises TaskProblem where one has no images."""
     for name, pixels in domains.items():
         if not len(pixels):
             raise TaskProblem(f"domain {name!r} has no images in this split", "it takes 5 images to validate on one")
-    counts = count(network, domains, device, wanted.precision, progress=progress)
+    counts = count(network, domains, device, wanted.precision, progress=progress, record=record)
     return Score(wanted, {name: (c.right, c.total) for name, c in counts.domains.items()})
 
 
@@ -64,12 +65,23 @@ def count(
     device: torch.device,
     precision: str,
     *,
+    order: Batches | None = None,
     keep_going: KeepGoing | None = None,
     progress: Progress = SILENT,
+    record: Record | None = None,
 ) -> Counts:
-    """How many images of each domain are right."""
+    """How many images of each domain are right; the rest is as `measure` has it."""
     chosen: Precision = "bf16" if precision == "bf16" else "fp32"
-    return measure(network, domains, device=device, precision=chosen, keep_going=keep_going, progress=progress)
+    return measure(
+        network,
+        domains,
+        device=device,
+        precision=chosen,
+        order=order,
+        keep_going=keep_going,
+        record=record,
+        progress=progress,
+    )
 
 
 def known_or_measured(
