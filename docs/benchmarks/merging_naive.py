@@ -8,6 +8,7 @@ What merging.py compares with: nothing here is wvc's or mergekit's. The base goe
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Sequence
 
@@ -36,11 +37,12 @@ def ties(tensors: Sequence[Tensor]) -> Tensor:
 
 def slerp(models: Sequence[Tensor]) -> Tensor:
     one, two = models
-    cosine = torch.nn.functional.cosine_similarity(one.flatten(), two.flatten(), dim=0)
-    if cosine.abs() > 0.9995:
+    # As a number of Python's: in bf16, 0.9995 is 1, and nothing would be parallel.
+    cosine = float(torch.nn.functional.cosine_similarity(one.flatten(), two.flatten(), dim=0))
+    if abs(cosine) > 0.9995:
         return 0.5 * one + 0.5 * two
-    angle = cosine.acos()
-    return (0.5 * angle).sin() / angle.sin() * (one + two)
+    angle = math.acos(cosine)
+    return math.sin(0.5 * angle) / math.sin(angle) * (one + two)
 
 
 def model_stock(tensors: Sequence[Tensor]) -> Tensor:

@@ -164,10 +164,10 @@ def command(
     if alpha_sweep is not None:
         _check_stated("--alpha-sweep", {**given, "coefficients": stated, "fuse": fuse}, SWEEPING)
         made = sweep.sweep(repository, models, sweep.grid(alpha_sweep), chosen, progress)
-    elif stated is None and fuse is None:
+    elif stated is None and fuse is None and from_mergekit is None:
         made = merge(repository, models, chosen, progress)
     else:
-        how = "--fuse" if stated is None else "--coefficients"
+        how = "--from-mergekit" if from_mergekit else "--fuse" if stated is None else "--coefficients"
         _check_stated(how, given, CHOOSING if fuse is None else FUSING)
         options = Stated(
             **common,

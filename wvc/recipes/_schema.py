@@ -32,11 +32,15 @@ OPTIONS: Mapping[str, Mapping[str, type]] = {
         "models": list, "coefficients": list, "featurizer_only": bool, "fuse": int, "fuse_range": float,
         "buffers": str, "task": str, "test_domains": list, "trial": int,
     },
-    "merge": {"models": list, "select": str, "task": str, "tie": str, "metric": str, "buffers": str},
+    "merge": {
+        "models": list, "select": str, "task": str, "tie": str, "metric": str, "order": str, "buffers": str,
+        "strategy": str, "options": list,
+    },
 }  # fmt: skip
 NEEDED = {"create": ("arch",), "probe": ("task",), "train": ("task",), "blend": ("models",), "merge": ("models",)}
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "select": ("all", "greedy"), "tie": ("accept", "reject"), "metric": ("micro", "macro"),
+    "select": ("all", "greedy", "greedy-replacement", "greedy-ensemble", "learned"),
+    "order": ("val", "random", "given"), "tie": ("accept", "reject"), "metric": ("micro", "macro"),
     "buffers": ("average", "first"), "precision": ("fp32", "bf16"), "probe": ("fast", "sgd"),
     "head": ("fresh", "keep", "random"),
     "choose": ("mean", "best", "domainbed"), "ensemble": ("", "logit", "prob"), "test": ("all", "in"),

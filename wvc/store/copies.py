@@ -45,7 +45,7 @@ class Copy:
         return recent.chunk((self.pack.name, self.id, number), lambda: self._decoded(number, size))
 
     def _decoded(self, number: int, size: int) -> memoryview:
-        out = memoryview(bytearray(size))
+        out = np.empty(size, np.uint8).data  # not zeroed first: every byte is written
         base = self.base.chunk(number) if self.base else None
         begin, end = (int(place) for place in self._offsets[number : number + 2])
         try:

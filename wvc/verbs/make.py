@@ -26,6 +26,7 @@ from wvc.verbs.data import NONE
 from wvc.verbs.import_ import Foundation
 from wvc.verbs.measure import Look, measure, tip
 from wvc.verbs.options import Options, read
+from wvc.verbs.strategy import assignments
 
 Cook = Mapping[str, Any]
 
@@ -164,7 +165,8 @@ def _train(repository: Repository, step: Step, said: Cook, device: str, progress
 
 def _merge(repository: Repository, step: Step, said: Cook, device: str, progress: Progress) -> None:
     options = dict(step.options)
-    chosen = terms.Options(**options, device=device, message=_message(said), cook=said, fast_forward=False)
+    given = assignments([str(text) for text in options.pop("options", [])])
+    chosen = terms.Options(**options, given=given, device=device, message=_message(said), cook=said, fast_forward=False)
     merge.merge(repository, [names.branch(model) for model in step.models], chosen, progress)
 
 

@@ -138,6 +138,7 @@ def _check(options: Options, strategy: Strategy, select: str) -> None:
 class _Maker:
     """How some of the candidates become a mix.
 
+    chosen: by their scores: a candidate that is kept alone is then what was measured, and stays as it is.
     base: what changes are counted from, for strategies that do. first: gives its head, of featurizers only.
     taken: (glob, model) of tensors that are one side's own. exact: take sums apart into their ingredients.
     """
@@ -149,6 +150,7 @@ class _Maker:
     taken: tuple[tuple[str, Candidate], ...]
     notes: tuple[str, ...] = ()
     exact: bool = False
+    chosen: bool = False
 
     def mix(self, people: Sequence[Candidate]) -> Mix:
         """Of some candidates, evenly; the first gives what is not averaged."""
@@ -159,7 +161,7 @@ class _Maker:
         """What is committed, and the merges that were taken apart for it."""
         mix = self.mix(outcome.kept)
         shares = outcome.shares or (Fraction(1, len(outcome.kept)),) * len(outcome.kept)
-        if self.strategy.name != "linear":
+        if mix.strategy.name != "linear":
             return mix, ()
         if outcome.layers is not None or not self.exact:
             of = dict(zip((c.key for c in outcome.kept), shares, strict=True))
@@ -184,12 +186,12 @@ class _Maker:
         return () if note is None else (note,)
 
     def _of(self, models: tuple[Candidate, ...], first: Candidate) -> Mix:
-        options = self.options
+        options, alone = self.options, self.chosen and len(models) == 1
         return Mix(
-            self.strategy,
+            named("linear") if alone else self.strategy,
             models,
             self.first or first,
-            base=self.base,
+            base=None if alone else self.base,
             buffers=options.buffers,
             featurizer_only=options.featurizer_only,
             taken=self.taken,
@@ -207,7 +209,8 @@ def _maker(repository: Repository, field: Field, strategy: Strategy, options: Op
         )
     elif options.base is not None:
         raise UsageError(f"{strategy.name} counts no changes from a base", "leave --base out")
-    made = _Maker(strategy, options, base, first, taken, exact=not options.featurizer_only)
+    whole = not options.featurizer_only
+    made = _Maker(strategy, options, base, first, taken, exact=whole, chosen=select != "all")
     if options.strategy is None and select == "all" and len(field.candidates) > 1:
         return _disjoint(repository, field, made) or made
     return made

@@ -69,6 +69,13 @@ class Mix:
             shares[self.base.commit.id] = shares.get(self.base.commit.id, Fraction(0)) + rest
         return shares
 
+    @property
+    def nearest(self) -> tuple[Candidate, ...]:
+        """The models that the result is likely to resemble: the base, and the one with the largest share."""
+        shares = self._nominal
+        largest = max(range(len(shares)), key=lambda i: shares[i])
+        return (*(() if self.base is None else (self.base,)), self.models[largest])
+
     def notes(self) -> tuple[str, ...]:
         """What cannot be averaged and differs."""
         if self.strategy.name == "three-way":
@@ -194,7 +201,7 @@ def record(
     before = mix.first.manifest
     progress.start("merging", sum(size_of(t.dtype, t.shape) for t in before.tensors), "B")
     with repository.batch([t.shape for t in before.tensors], commits.room(before, how) + len(dumps(how))) as batch:
-        tensors = weights.store(batch, merged, progress, [c.manifest for c in mix.models])
+        tensors = weights.store(batch, merged, progress, [c.manifest for c in mix.nearest])
         progress.stop()
         manifest = Manifest(tensors, before.files, before.spec)
         commit = commits.make(repository, manifest, parents, message, how)

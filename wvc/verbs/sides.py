@@ -98,8 +98,11 @@ def again(
         name: Held(own[name].to(held.dtype).reshape(held.shape)) if name in own else held
         for name, held in merged.lazy.items()
     }
+    notes = [f"estimated {len(own)} BatchNorm statistics anew"]
+    if any(model.commit.how.get("settings", {}).get("freeze_statistics") for model in mix.models):
+        notes.append("the models were trained with frozen statistics, which they rely on: measure before you keep this")
     facts = {"recalibrated": {"images": count, "batch_size": BATCH, "seed": 0, "device": str(place)}}
-    return Weights(lazy), facts, (f"estimated {len(own)} BatchNorm statistics anew",)
+    return Weights(lazy), facts, tuple(notes)
 
 
 def report(repository: Repository, commit: Commit, options: Options, progress: Progress) -> Evaluation | None:
