@@ -261,6 +261,7 @@ def _blob(lazy: LazyTensor, like: Sequence[Manifest], weights: Weights) -> Blob:
         lambda start, stop: _bytes(lazy.read(start // size, stop // size)),
         fixed=True,
         bases=bases(entry, like),
+        costly=not isinstance(lazy, Stored),
         check=lazy.check,
         vouched=lazy.vouched(),
     )

@@ -21,6 +21,7 @@ class Blob:
     fixed: the bytes cannot change between two reads, because they are in this process's own memory.
     check: called when all bytes were read; raises what tells that they are not to be relied on.
     vouched: ids of stored tensors whose only copy `check` has looked at by then.
+    costly: reading is work, so that a sample is taken where the reading will begin.
     bases: ids of stored tensors of the same dtype and shape that it may resemble, the likeliest first.
     """
 
@@ -29,6 +30,7 @@ class Blob:
     read: Callable[[int, int], Bytes]
     fixed: bool = False
     bases: tuple[str, ...] = ()
+    costly: bool = False
     check: Callable[[], None] = lambda: None
     vouched: frozenset[str] = frozenset()
 

@@ -41,7 +41,7 @@ def choose(blob: Blob, reader: Reader) -> Choice | None:
     if blob.size < SMALL:
         return None
     last = chunks_of(blob.size) - 1
-    numbers = sorted({0, last} if last < FEW else {0, last // 2, last})
+    numbers = [0] if blob.costly else sorted({0, last} if last < FEW else {0, last // 2, last})
     sample = [bytes(blob.read(n * CHUNK, min(n * CHUNK + SAMPLE, blob.size))) for n in numbers]
     raw = sum(map(len, sample))
     best: Choice | None = None
