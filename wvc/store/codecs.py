@@ -24,7 +24,6 @@ Groups = Sequence[npt.NDArray[np.intp]]
 _NONE: Groups = ()
 
 CHUNK = 1 << 20
-BLOCK = 1 << 15  # numbers that are put together at a time
 PROBE = 1 << 14  # numbers of a plane that tell whether it is worth being parted
 RAW, CONSTANT, ZSTD, GROUPED = range(4)
 
@@ -52,9 +51,10 @@ class _Tools(threading.local):
         self._scratch: dict[np.dtype[np.unsignedinteger], tuple[Words, Words]] = {}
 
     def scratch(self, dtype: np.dtype[np.unsignedinteger]) -> tuple[Words, Words]:
-        """Two arrays of BLOCK numbers to work in."""
+        """Two arrays of a chunk's size to work in."""
         if dtype not in self._scratch:
-            self._scratch[dtype] = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
+            size = CHUNK // dtype.itemsize
+            self._scratch[dtype] = np.empty(size, dtype), np.empty(size, dtype)
         return self._scratch[dtype]
 
 
@@ -106,20 +106,20 @@ def decode(data: Bytes, base: Bytes | None, plan: Plan, out: memoryview) -> None
     groups = _groups(base, under, plan) if base is not None and under is not None else _NONE
     planes = [_decode_plane(reader, words.size, groups) for _ in range(words.itemsize)]
     reader.end()
-    for start in range(0, words.size, BLOCK):
-        _decode_block(planes, under, plan.dtype, words, slice(start, min(start + BLOCK, words.size)))
+    _join(planes, under, plan.dtype, words)
 
 
-def _decode_block(planes: Sequence[Plane | int], under: Words | None, dtype: str, words: Words, part: slice) -> None:
-    """Put the planes of some numbers together. Blocks are small enough for what is worked on to stay in the cache."""
-    size = part.stop - part.start
-    code, wide = (array[:size] for array in _tools.scratch(words.dtype))
-    first = planes[0]
-    code[...] = first if isinstance(first, int) else first[part]
+def _join(planes: Sequence[Plane | int], under: Words | None, dtype: str, words: Words) -> None:
+    """Put planes together, a whole chunk at a time.
+
+    Smaller blocks would stay in the cache, but between two steps so short threads wait for Python's lock, not for memory.
+    """
+    code, wide = (array[: words.size] for array in _tools.scratch(words.dtype))
+    code[...] = planes[0]
     for i, plane in enumerate(planes[1:], 1):
         shift = code.dtype.type(8 * i)
         if not isinstance(plane, int):
-            wide[...] = plane[part]
+            wide[...] = plane
             wide <<= shift
             code |= wide
         elif plane:
@@ -130,13 +130,13 @@ def _decode_block(planes: Sequence[Plane | int], under: Words | None, dtype: str
         np.negative(wide, out=wide)
         code >>= one
         code ^= wide  # small numbers become small differences of either sign
-        np.add(code, under[part], out=words[part])
+        np.add(code, under, out=words)
     elif dtype in MANTISSA:
         np.left_shift(code, code.dtype.type(8 * code.itemsize - 1), out=wide)
         code >>= one
-        np.bitwise_or(code, wide, out=words[part])
+        np.bitwise_or(code, wide, out=words)
     else:
-        words[part] = code
+        words[...] = code
 
 
 def unchanged(dtype: str) -> bytes:
