@@ -77,11 +77,14 @@ class Lineage:
         self.update()
         return self._engine.connect()
 
-    def update(self) -> None:
-        """Apply the transactions that came since the last time; start over where the file does not fit the log."""
+    def update(self) -> int:
+        """Apply the transactions that came since the last time; start over where the file does not fit the log.
+
+        The number of the last one: while it stays the same, so does all that is read here.
+        """
         head = self._log.head()
         if head.number == self._number:
-            return
+            return self._number
         try:
             self._catch_up(head)
         except DatabaseError as error:
@@ -90,6 +93,7 @@ class Lineage:
             self._start_over()
             self._catch_up(head)
         self._number = head.number
+        return self._number
 
     def dump(self) -> Mapping[str, list[tuple[Any, ...]]]:
         """All rows of all tables, sorted, to compare two projections."""

@@ -57,6 +57,7 @@ class Repository:
         self.reader = Reader(folder / "packs", self.packs_with, self._explain)
         self._branch: str | None = None
         self._lock = threading.Lock()  # the lineage has one connection, readers may be many
+        self._holders: tuple[int, dict[str, tuple[str, ...]]] = (-1, {})  # packs by id, as of a transaction
 
     @property
     def path(self) -> Path:
@@ -139,9 +140,17 @@ class Repository:
 
     def packs_with(self, id: str) -> Sequence[str]:
         """Names of the packs that hold `id`."""
-        with self._lock, self.lineage.read() as connection:
-            # As text: put together by SQLAlchemy, it would take ten times as long, once for every tensor.
-            return [row[0] for row in connection.exec_driver_sql("SELECT pack FROM entries WHERE id = ?", (id,))]
+        with self._lock:
+            number = self.lineage.update()
+            if number != self._holders[0]:
+                self._holders = (number, {})
+            known = self._holders[1]
+            if id not in known:
+                with self.lineage.read() as connection:
+                    # As text: put together by SQLAlchemy, it would take ten times as long, once for every tensor.
+                    rows = connection.exec_driver_sql("SELECT pack FROM entries WHERE id = ?", (id,))
+                    known[id] = tuple(row[0] for row in rows)
+            return known[id]
 
     def commit(self, id: str) -> Commit:
         return self._object(id, Commit)
