@@ -198,6 +198,8 @@ class Commit(_Object):
 
     @classmethod
     def read(cls, value: Mapping[str, Json]) -> Self:
+        if not all(ID.fullmatch(p["commit"]) for p in value["parents"]):  # before anything is made of so many
+            raise ValueError("an id that is none")
         parents = tuple(Parent(p["commit"], _share(p["coefficient"])) for p in value["parents"])
         rest = {key: value[key] for key in ("manifest", "weights", "author", "created", "generation", "message", "how")}
         return cls(parents=parents, **rest)
@@ -297,11 +299,11 @@ def parse(data: bytes) -> Commit | Manifest | Attachment | TaskDescription:
 
 
 def _ids(item: Commit | Manifest | Attachment | TaskDescription) -> list[str]:
-    """Everything in an object that must be an id."""
+    """Everything in an object that must be an id, and that was not looked at yet."""
     if isinstance(item, Manifest):
         return list(item.ids())
     if isinstance(item, Commit):
-        return [item.manifest, item.weights, *(parent.commit for parent in item.parents)]
+        return [item.manifest, item.weights]
     return [item.subject if isinstance(item, Attachment) else item.fingerprint]
 
 
