@@ -15,7 +15,8 @@ WIDTH = 80  # columns, whatever the terminal has
 TOP = f"""\
 # Reference
 
-What every command says to `--help`. This page is made by `docs/make_reference.py`; a test compares the two.
+What every command says to `--help`, and `wvc merge` to `-o help`. This page is made by `docs/make_reference.py`; a test
+compares the two.
 
 <!-- typer {version("typer")} -->
 """
@@ -27,22 +28,23 @@ def page() -> str:
 
 
 def sections() -> Iterator[tuple[str, list[str]]]:
-    """(title, command line without --help) of `wvc` itself, of every command, and of those in groups."""
-    yield "wvc", []
+    """(title, command line that asks for help) of `wvc` itself, of every command, and of those in groups."""
+    yield "wvc", ["--help"]
     for name in plugins.names(main.DOOR):
-        yield f"wvc {name}", [name]
+        yield f"wvc {name}", [name, "--help"]
         if plugins.is_group(main.DOOR, name):
             for inner in plugins.names(f"{main.DOOR}.{name}"):
-                yield f"wvc {name} {inner}", [name, inner]
+                yield f"wvc {name} {inner}", [name, inner, "--help"]
+    yield "Options of strategies", ["merge", "-o", "help"]
 
 
 def text(line: list[str]) -> str:
-    """The help of one command, without blanks at the ends of lines."""
+    """What a command line that asks for help prints, without blanks at the ends of lines."""
     out = io.StringIO()
     with _fixed_terminal(), contextlib.redirect_stdout(out):
-        code = main.run([*line, "--help"])
+        code = main.run(line)
     if code != 0:
-        raise RuntimeError(f"wvc {' '.join(line)} --help ended with {code}")
+        raise RuntimeError(f"wvc {' '.join(line)} ended with {code}")
     return "".join(f"{row.rstrip()}\n" for row in out.getvalue().rstrip().splitlines())
 
 

@@ -95,9 +95,9 @@ class BadName(WvcError):
 class UnknownRevision(WvcError):
     """A revision that names nothing."""
 
-    def __init__(self, text: str, near: str | None = None) -> None:
+    def __init__(self, text: str, near: str | None = None, message: str | None = None) -> None:
         hint = f"did you mean {near!r}?" if near else "run `wvc branch` and `wvc log` to see what there is"
-        super().__init__(f"unknown revision {text!r}", hint)
+        super().__init__(message or f"unknown revision {text!r}", hint)
 
 
 class AmbiguousRevision(WvcError):

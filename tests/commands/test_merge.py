@@ -41,7 +41,7 @@ def test_json_has_the_exact_coefficients(run: Run, zoo: Zoo) -> None:
 def test_a_dry_run_shows_and_changes_nothing(run: Run, zoo: Zoo) -> None:
     out = run("merge", "a/0", "a/1", "--coefficients", "1,0", "--dry-run", "-m", "no")
 
-    assert out.splitlines()[-1] == "would average 1 of 2 models"
+    assert out.splitlines()[-1] == "would keep one of 2 models as it is"
     assert zoo.repository.head().id == zoo.names["base"]
 
 
@@ -61,16 +61,18 @@ def test_models_that_nobody_measured_are_listed(run: Run, zoo: Zoo) -> None:
         (["--coefficients", "1/2,1/2", "--select", "greedy"], "--coefficients does not go with --select"),
         (["--coefficients", "1/2,1/2", "--task", "pacs"], "--coefficients does not go with --task"),
         (["--coefficients", "1/2,1/2", "--no-head"], "--coefficients does not go with --no-head"),
-        (["--coefficients", "1/2,1/2", "--fuse", "1"], "coefficients are either stated or drawn"),
+        (["--coefficients", "1/2,1/2", "--fuse", "1"], "--fuse does not go with --coefficients"),
         (["--coefficients", "1/2,1/2", "--explain"], "--coefficients does not go with --explain"),
         (["--strategy", "mean"], "unknown strategy 'mean'"),
         (["--strategy", "slerp", "-o", "t=1"], "strategy slerp has no option 't'"),
-        (["-o", "t"], "-o t is not KEY=VALUE"),
+        (["-o", "t"], "-o 't' is not KEY=VALUE"),
         (["--alpha-sweep", "0:1"], "'0:1' is not FROM:TO:STEP"),
         (["--alpha-sweep", "0:1:0.5", "--strategy", "ties"], "--alpha-sweep does not go with --strategy"),
         (["--select", "learned", "--strategy", "slerp"], "learned selection finds coefficients of a sum"),
-        (["--order", "random"], "--order is for greedy selections"),
-        (["--from-mergekit", "none.yml"], "--from-mergekit names models, strategy, base and options itself"),
+        (["--order", "random"], "--order is for greedy and greedy-ensemble selection, not for all"),
+        (["--from-mergekit", "none.yml"], "--from-mergekit does not go with REV"),
+        (["--coefficients", "1/2,1/2", "--lr", "0.5"], "--coefficients does not go with --lr"),
+        (["--rounds", "3"], "--rounds is for greedy-replacement selection, not for all"),
         (["--fuse", "1", "--select", "all"], "--fuse does not go with --select"),
         (["--fuse-range", "2"], "--fuse-range goes with --fuse"),
         (["--featurizer-only", "--select", "greedy"], "an average of featurizers has no head of its own to validate"),
@@ -94,8 +96,10 @@ def test_models_without_a_head_have_no_featurizer(run: Run) -> None:
 def test_options_of_a_strategy_are_listed(run: Run, zoo: Zoo) -> None:
     out = run("merge", "--strategy", "task-arithmetic", "-o", "help")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["scale", "normalize"]
+    assert [line.split()[0] for line in out.splitlines()] == ["task-arithmetic", "scale", "normalize"]
     assert "1 by default" in out and "$" not in out
+    everything = run("merge", "-o", "help").splitlines()
+    assert {line for line in everything if not line.startswith(" ")} >= {"ties", "slerp", "linear has no options"}
 
 
 def test_a_merge_can_be_replayed(run: Run, zoo: Zoo) -> None:

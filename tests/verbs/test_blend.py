@@ -163,7 +163,7 @@ def test_what_cannot_be_averaged_is_the_first_models_and_noted(shelf: Shelf):
         "bn.running_mean": 2,
         "bn.num_batches_tracked": 2,
     }
-    assert merged.notes == ("1 integer tensors differ, taken from b: bn.num_batches_tracked",)
+    assert merged.notes == ("1 integer tensor differs, taken from b: bn.num_batches_tracked",)
 
 
 def test_featurizers_are_averaged_under_the_head_of_the_first(heads: Shelf):

@@ -319,3 +319,43 @@ def _first_means(repository: Repository, commit: Commit, kernel: np.ndarray) -> 
     mean, std = (torch.tensor(values).double()[:, None, None] for values in (spec.mean, spec.std))
     made = torch.nn.functional.conv2d((images - mean) / std, torch.from_numpy(kernel), stride=2, padding=1)
     return made.mean(dim=(0, 2, 3)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("select", "options"),
+    [
+        ("greedy", {"rounds": 3}),
+        ("greedy", {"learning": Learning("layer")}),
+        ("greedy-replacement", {"tie": "reject"}),
+        ("learned", {"explain": True}),
+        ("all", {"order": "given"}),
+        *(("learned", {"learning": Learning(learning_rate=rate)}) for rate in (float("nan"), -1.0, 0.0, 1e30)),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_before_any_work(world: World, select: str, options: dict[str, Any]):
+    with pytest.raises(UsageError):
+        made(world, select=select, **options)
+
+
+@pytest.mark.parametrize("select", ["greedy", "greedy-replacement", "learned"])
+def test_what_is_tried_has_the_tensors_of_one_side(world: World, select: str):
+    before = world.repository.manifest(tip(world, "main")).by_name
+    name = next(name for name in before if name.startswith("head."))
+
+    merged = made(world, "run/1", "run/2", select=select, ours=(name,))
+
+    assert merged.commit is not None
+    assert world.repository.manifest(merged.commit).by_name[name].id == before[name].id
+    kept = [row.average for row in merged.rows if row.accepted and row.average is not None]
+    assert select == "learned" or kept[-1] == measured(world, merged.commit)
+
+
+def test_a_sweep_measures_what_it_commits(world: World):
+    name = next(n for n in world.repository.manifest(tip(world, "main")).by_name if n.startswith("head."))
+    repository = world.branch("swept/ours", "main")
+
+    merged = sweep(repository, ["run/0", "run/1"], grid("0:1:0.5"), replace(DIGITS, ours=(name,)))
+
+    assert merged.commit is not None
+    (best,) = (point for point in merged.curve if point.kept)
+    assert best.score == measured(world, merged.commit)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from wvc import plugins
-from wvc.errors import Damage, MergeProblem, UsageError
+from wvc.errors import Damage, MergeProblem, UnknownRevision, UsageError
 from wvc.repo.objects import Commit, Parent
 from wvc.repo.repository import Repository
 from wvc.verbs import blend, merge, replay
@@ -371,3 +371,74 @@ def test_the_base_of_models_with_other_heads_is_the_probe_that_they_share(tmp_pa
         made(shelf, "one", "lone", strategy="task-arithmetic")
     alone = made(shelf, "one", "lone", strategy="task-arithmetic", featurizer_only=True)
     assert alone.how["base"] == shelf.tip("main").id
+
+
+class TestFastForward:
+    """Moving the branch is a merge only where nothing else is asked for."""
+
+    def test_tensors_of_head_are_kept_all_the_same(self, shelf: Shelf):
+        commit = made(shelf, "a", ours=("head.*",))
+
+        found, main, a = (tensors(shelf.repository, c) for c in (commit, shelf.tip("main"), shelf.tip("a")))
+        np.testing.assert_array_equal(found["head.bias"], main["head.bias"])
+        np.testing.assert_array_equal(found["conv.weight"], a["conv.weight"])
+        assert not replay.replay(shelf.repository, commit.id).odd
+
+    def test_statistics_are_estimated_or_nothing_is_done(self, shelf: Shelf):
+        with pytest.raises(MergeProblem, match="share no task"):
+            made(shelf, "a", recalibrate=0)
+
+    def test_a_report_without_test_domains_is_refused_before_the_branch_moves(self, shelf: Shelf):
+        repository = shelf.fresh()
+
+        with pytest.raises(UsageError, match="no domain"):
+            merge.merge(repository, ["a"], Options(report_test=True))
+        assert repository.head().id == shelf.tip("main").id
+
+    def test_a_dry_run_moves_nothing(self, shelf: Shelf):
+        repository = shelf.fresh()
+
+        found = merge.merge(repository, ["a"], Options(dry_run=True))
+
+        assert (found.forward, found.dry, repository.head().id) == (True, True, shelf.tip("main").id)
+
+
+class TestNotes:
+    """What is said of a merge that is done all the same."""
+
+    def notes(self, shelf: Shelf, *models: str, **options: Any) -> str:
+        return "; ".join(merge.merge(shelf.fresh(), list(models), Options(dry_run=True, **options)).notes)
+
+    def test_one_of_two_tied_names_unties_them(self, shelf: Shelf):
+        for seed, branch in enumerate(("tied/0", "tied/1")):
+            shelf.put(branch, {"in": numbers(seed), "out": numbers(seed)}, start="tied/0", root=not seed)
+        shelf.start = "tied/0"
+
+        assert "in and out were one tensor" in self.notes(shelf, "tied/1", ours=("in",), fast_forward=False)
+        assert not self.notes(shelf, "tied/1", ours=("in", "out"), fast_forward=False)
+
+    def test_an_average_with_what_head_was_made_from_goes_back(self, shelf: Shelf):
+        shelf.start = "a"
+
+        assert "goes back" in self.notes(shelf, "main", strategy="linear")
+        assert not self.notes(shelf, "b", strategy="linear")
+
+    def test_models_that_differ_are_told_how(self, shelf: Shelf):
+        shelf.put("odd", {"conv.weight": numbers(0, 3), "steps": torch.tensor(3)})
+
+        with pytest.raises(MergeProblem, match=r"conv.weight \(F32 3, F32 50\), head.bias \(only a has it\)"):
+            made(shelf, "odd", "a")
+
+
+def test_globs_and_ranges_of_nothing_say_so(shelf: Shelf):
+    with pytest.raises(UnknownRevision, match=r"no branch matches 'z\*'"):
+        made(shelf, "z*")
+    with pytest.raises(UnknownRevision, match=r"nothing is in 'a\.\.main': a has all that main has"):
+        made(shelf, "a..main")
+
+
+def test_coefficients_that_cancel_are_refused(shelf: Shelf):
+    twice = blend.Options(strategy="task-arithmetic", coefficients=(Fraction(1), Fraction(-1)))
+
+    with pytest.raises(UsageError, match="cancel"):
+        blend.blend(shelf.fresh(), ["a", "a"], twice)

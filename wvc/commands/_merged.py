@@ -10,7 +10,7 @@ from wvc import console
 from wvc.commands.eval import table
 
 if TYPE_CHECKING:
-    from wvc.verbs.merge import Merged
+    from wvc.verbs.terms import Merged
 
 
 def render(merged: "Merged") -> RenderableType:
@@ -31,7 +31,7 @@ def render(merged: "Merged") -> RenderableType:
 def _summary(merged: "Merged") -> str:
     where = f"[yellow]{merged.commit.id[:10]}[/]" if merged.commit else ""
     if merged.forward:
-        return f"Fast-forward to {where}" if where else "Fast-forward"
+        return f"{'Would fast-forward' if merged.dry else 'Fast-forward'} to {where}"
     shares = [share.coefficient != 0 for share in merged.shares]
     names = {row.candidate.key for row in merged.rows}
     kept = sum(shares) if shares else len({row.candidate.key for row in merged.rows if row.accepted})
@@ -41,10 +41,12 @@ def _summary(merged: "Merged") -> str:
         what = f"the featurizers of {what} under the head of {console.safe(merged.head)}"
     if merged.strategy != "linear":
         what += f" by {merged.strategy}"
+    if merged.as_it_was:
+        return (
+            f"Kept one of {total} models as it is: {where}" if where else f"would keep one of {total} models as it is"
+        )
     if not where:
         return f"would {'average' if merged.strategy == 'linear' else 'merge'} {what}"
-    if kept == 1 and merged.strategy == "linear":
-        return f"Kept one of {total} models as it is: {where}"
     return f"{'Averaged' if merged.strategy == 'linear' else 'Merged'} {what} into {where}"
 
 

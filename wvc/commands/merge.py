@@ -1,8 +1,8 @@
 """Blend models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,12 @@ from wvc.commands._merged import render
 from wvc.errors import UsageError
 from wvc.repo.repository import Repository
 
+if TYPE_CHECKING:
+    from wvc.verbs.strategy import Option
+    from wvc.verbs.terms import Merged
+
 SELECTIONS = ("all", "greedy", "greedy-replacement", "greedy-ensemble", "learned")
-STRATEGIES = ", ".join(plugins.names("wvc.strategies"))
+STRATEGIES = "wvc.strategies"
 
 
 def command(
@@ -104,80 +108,66 @@ def command(
     given = locals()
     for name, allowed in CHOICES.items():
         _check(name, given[name.removeprefix("--")], allowed)
-    from wvc.verbs import sweep
-    from wvc.verbs.blend import Options as Stated
-    from wvc.verbs.blend import blend, coefficients_of
-    from wvc.verbs.merge import merge
-    from wvc.verbs.mergekit import read as plan
-    from wvc.verbs.strategy import assignments, options_of
-    from wvc.verbs.terms import Learning, Options
-
     if option == ["help"]:
-        console.show(options_of(strategy or "linear"), _options)
+        _show_options(strategy)
         return
-    repository, progress, models = Repository(), console.progress(), revisions or []
+    console.show(_merged(given), render)
+
+
+def _merged(given: Mapping[str, Any]) -> "Merged":
+    """What the options ask for: a selection, stated or drawn coefficients, or a walk between two models."""
+    from wvc.verbs import blend, merge, mergekit, terms
+    from wvc.verbs.strategy import assignments
+
+    repository, progress, models = Repository(), console.progress(), given["revisions"] or []
     common: dict[str, Any] = {
-        "strategy": strategy,
-        "given": assignments(option or []),
-        "base": base,
-        "buffers": buffers,
-        "featurizer_only": featurizer_only,
-        "ours": tuple(ours or ()),
-        "theirs": tuple(theirs or ()),
-        "recalibrate": recalibrate,
-        "allow_unrelated": allow_unrelated,
-        "device": device,
-        "message": message,
-        "dry_run": dry_run,
+        "given": assignments(given["option"] or []),
+        "ours": tuple(given["ours"] or ()),
+        "theirs": tuple(given["theirs"] or ()),
+        **{name: given[name] for name in BLENDING},
     }
-    stated = None if coefficients is None else coefficients_of(coefficients)
-    if from_mergekit is not None:
-        if models or strategy or option or base or stated:
-            raise UsageError("--from-mergekit names models, strategy, base and options itself", "leave those out")
-        found = plan(Path(from_mergekit))
+    stated = None if given["coefficients"] is None else blend.coefficients_of(given["coefficients"])
+    file, fuse = given["from_mergekit"], given["fuse"]
+    if file is not None:
+        _check_alone("--from-mergekit", given, NAMED)
+        found = mergekit.read(Path(file))
         for note in found.notes:
             console.warn(note)
         models, stated = list(found.revisions), found.coefficients
         common |= {"strategy": found.strategy, "given": found.options, "base": found.base}
     if not models:
         raise UsageError("there is nothing to merge", "name branches or commits, as in `wvc merge 'run/*'`")
-    chosen = Options(
-        **common,
-        task=task,
-        test_domains=tuple(test_domain) if test_domain else None,
-        select=select,
-        tie=cast(Literal["accept", "reject"], tie),
-        metric=cast(Literal["micro", "macro"], metric),
-        order=order,
-        rounds=rounds,
-        seed=seed,
-        learning=Learning(per, lr, epochs),
-        pairwise=pairwise,
-        explain=explain,
-        report_test=report_test,
-        with_head=not no_head,
-        fast_forward=not no_ff,
-        precision=precision,
-    )
-    if fuse_range is not None and fuse is None:
+    if given["fuse_range"] is not None and fuse is None:
         raise UsageError("--fuse-range goes with --fuse", "give --fuse a seed, or leave --fuse-range out")
-    if alpha_sweep is not None:
-        _check_stated("--alpha-sweep", {**given, "coefficients": stated, "fuse": fuse}, SWEEPING)
-        made = sweep.sweep(repository, models, sweep.grid(alpha_sweep), chosen, progress)
-    elif stated is None and fuse is None and from_mergekit is None:
-        made = merge(repository, models, chosen, progress)
-    else:
-        how = "--from-mergekit" if from_mergekit else "--fuse" if stated is None else "--coefficients"
-        _check_stated(how, given, CHOOSING if fuse is None else FUSING)
-        options = Stated(
-            **common,
-            coefficients=stated,
-            fuse_seed=fuse,
-            fuse_range=4.0 if fuse_range is None else fuse_range,
-        )
-        made = blend(repository, models, options, progress)
-    console.show(made, render)
+    if file is not None or fuse is not None or (stated is not None and given["alpha_sweep"] is None):
+        how = "--from-mergekit" if file else "--coefficients" if fuse is None else "--fuse"
+        _check_alone(how, given, CHOOSING if fuse is None else FUSING)
+        kappa = 4.0 if given["fuse_range"] is None else given["fuse_range"]
+        options = blend.Options(**common, coefficients=stated, fuse_seed=fuse, fuse_range=kappa)
+        return blend.blend(repository, models, options, progress)
+    chosen = terms.Options(
+        **common,
+        test_domains=tuple(given["test_domain"]) if given["test_domain"] else None,
+        learning=terms.Learning(given["per"], given["lr"], given["epochs"]),
+        with_head=not given["no_head"],
+        fast_forward=not given["no_ff"],
+        **{name: given[name] for name in SELECTING},
+    )
+    if given["alpha_sweep"] is None:
+        return merge.merge(repository, models, chosen, progress)
+    _check_alone("--alpha-sweep", given, SWEEPING)
+    from wvc.verbs import sweep
 
+    return sweep.sweep(repository, models, sweep.grid(given["alpha_sweep"]), chosen, progress)
+
+
+# Options that the verbs know by the same name.
+BLENDING = (
+    "strategy", "base", "buffers", "featurizer_only", "recalibrate", "allow_unrelated", "device", "message", "dry_run",
+)  # fmt: skip
+SELECTING = (
+    "task", "select", "tie", "metric", "order", "rounds", "seed", "pairwise", "explain", "report_test", "precision",
+)  # fmt: skip
 
 CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "--select": (None, *SELECTIONS),
@@ -189,16 +179,22 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "--precision": ("fp32", "bf16"),
 }
 
-# Options that choose or measure, with what they are where nobody gave them: they mean nothing where coefficients are
-# known already.
+# Options that mean nothing beside another one, with what they are where nobody gave them: those that choose or measure
+# where coefficients are known already, those that are drawn, named in a file, or tried one after the other.
 CHOOSING: Mapping[str, Any] = {
     "--select": None, "--task": None, "--test-domain": None, "--tie": "accept", "--metric": "micro", "--order": "val",
     "--no-head": False, "--precision": "fp32", "--explain": False, "--pairwise": False, "--report-test": False,
+    "--rounds": 10, "--per": "model", "--lr": 0.1, "--epochs": 3, "--seed": 0,
 }  # fmt: skip
-FUSING: Mapping[str, Any] = {**CHOOSING, "--strategy": None, "--option": None, "--base": None}
+FUSING: Mapping[str, Any] = {**CHOOSING, "--strategy": None, "--option": None, "--base": None, "--coefficients": None}
+NAMED: Mapping[str, Any] = {
+    "REV": None, "--strategy": None, "--option": None, "--base": None, "--coefficients": None, "--fuse": None,
+    "--alpha-sweep": None,
+}  # fmt: skip
 SWEEPING: Mapping[str, Any] = {
-    "--coefficients": None, "--fuse": None, "--select": None, "--strategy": None, "--option": None, "--base": None,
+    "--coefficients": None, "--select": None, "--strategy": None, "--option": None, "--base": None, "--tie": "accept",
     "--order": "val", "--no-head": False, "--explain": False, "--pairwise": False, "--featurizer-only": False,
+    "--rounds": 10, "--per": "model", "--lr": 0.1, "--epochs": 3, "--seed": 0,
 }  # fmt: skip
 
 
@@ -207,20 +203,42 @@ def _check(option: str, value: str | None, allowed: tuple[str | None, ...]) -> N
         raise UsageError(f"{option} {value} is not one of {', '.join(name for name in allowed if name)}")
 
 
-def _check_stated(how: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+def _check_alone(how: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> None:
     """Raises UsageError for options that mean nothing beside `how`."""
     for option, default in others.items():
-        if given[option.removeprefix("--").replace("-", "_")] != default:
-            raise UsageError(
-                f"{how} does not go with {option}", f"it takes the models named as they are: leave {option} out"
-            )
+        value = given["revisions" if option == "REV" else option.removeprefix("--").replace("-", "_")]
+        if (value or None) != (default or None):
+            why = "it names models, strategy, base and options itself" if others is NAMED else WHY.get(how, "")
+            raise UsageError(f"{how} does not go with {option}", f"{why}: leave {option} out")
 
 
-def _options(options: list[Any]) -> str:
-    if not options:
-        return "this strategy has no options"
-    width = max(len(option.name) for option in options)
-    return "\n".join(
-        f"{option.name:{width}}  {console.safe(option.help)} ({console.safe(option.kind)}; {option.default} by default)"
-        for option in options
-    )
+WHY = {
+    "--alpha-sweep": "it tries points between two models",
+    "--fuse": "it draws the coefficients of the models named",
+    "--coefficients": "it takes the models named as they are",
+    "--from-mergekit": "it takes the models of the file as they are",
+}
+
+
+def _show_options(strategy: str | None) -> None:
+    """The options of one strategy, or of all."""
+    from wvc.verbs.strategy import options_of
+
+    wanted = [strategy] if strategy else plugins.names(STRATEGIES)
+    found = {name: options_of(name) for name in wanted if name in plugins.names(STRATEGIES)}
+    if not found:
+        raise UsageError(f"unknown strategy {strategy!r}", f"there are {', '.join(plugins.names(STRATEGIES))}")
+    console.show(found, _options)
+
+
+def _options(found: Mapping[str, Sequence["Option"]]) -> str:
+    lines = []
+    width = max([len(option.name) for options in found.values() for option in options], default=0)
+    for name, options in found.items():
+        lines.append(f"[bold]{name}[/]" if options else f"[bold]{name}[/] has no options")
+        lines += [
+            f"  {option.name:{width}}  {console.safe(option.help)} ({console.safe(option.kind)}; "
+            f"{str(option.default).lower()} by default)"
+            for option in options
+        ]
+    return "\n".join(lines)

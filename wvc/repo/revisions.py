@@ -74,7 +74,7 @@ def expand(repository: Repository, patterns: list[str]) -> list[str]:
         branches = sorted(r for r in repository.refs if r.startswith(names.HEADS))
         matches = [ref for ref in branches if fnmatch.fnmatchcase(names.short(ref), pattern)]
         if not matches:
-            raise UnknownRevision(pattern)
+            raise UnknownRevision(pattern, message=f"no branch matches {pattern!r}")
         found.extend(matches)
     return list(dict.fromkeys(found))
 
@@ -92,7 +92,7 @@ def _range(repository: Repository, pattern: str) -> list[str]:
         parents = graph.nodes[id].parents
         id = parents[0][0] if parents else None
     if not found:
-        raise UnknownRevision(pattern)
+        raise UnknownRevision(pattern, message=f"nothing is in {pattern!r}: {start or 'HEAD'} has all that {stop} has")
     return found[::-1]
 
 

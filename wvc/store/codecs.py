@@ -112,7 +112,7 @@ def decode(data: Bytes, base: Bytes | None, plan: Plan, out: memoryview) -> None
 def _join(planes: Sequence[Plane | int], under: Words | None, dtype: str, words: Words) -> None:
     """Put planes together, a whole chunk at a time.
 
-    Smaller blocks would stay in the cache, but between two steps so short threads wait for Python's lock, not for memory.
+    Smaller blocks would stay in the cache, but after each of steps so short, threads wait for Python's lock.
     """
     code, wide = (array[: words.size] for array in _tools.scratch(words.dtype))
     code[...] = planes[0]

@@ -15,7 +15,7 @@ from wvc.learning.network import Network
 from wvc.learning.selection import Tie, Verdict
 from wvc.strategies.linear import Mean
 from wvc.verbs.candidates import Candidate
-from wvc.verbs.mix import Mix, is_kept
+from wvc.verbs.mix import Mix
 from wvc.weights import Weights, one_thread
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Averages:
         known = self.counts.get(key(people))
         if known is not None and known.complete:
             return selection.verdict(known, options.metric)
-        if len({person.key for person in people}) == 1:
+        if self._mix_of(people).is_one_model:
             return Verdict(judge.score(people[0]).by(options.metric))
         spec = people[0].manifest.spec
         assert spec is not None
@@ -55,17 +55,13 @@ class Averages:
 
     def of(self, people: Sequence[Candidate]) -> dict[str, Tensor]:
         """The blend of `people`."""
-        if len({person.key for person in people}) == 1:
-            return dict(Weights.of(self._judge.repository, people[0].manifest))
         mix = self._mix_of(people)
-        if mix.strategy.name != "linear":
+        if mix.strategy.name != "linear" or len(mix.models) == 1:
             with one_thread():
                 return dict(mix.weights(self._judge.repository))
-        first = Weights.of(self._judge.repository, people[0].manifest)
-        return {
-            name: first[name] if is_kept(people[0].manifest.by_name[name], mix.buffers) else tensor
-            for name, tensor in self._mean(tuple(people)).weights().items()
-        }
+        own = mix.unblended(self._judge.repository)
+        mean = self._mean(tuple(people)).weights()
+        return {name: own[name].load() if name in own else tensor for name, tensor in mean.items()}
 
     def _mean(self, people: tuple[Candidate, ...]) -> Mean:
         """Only the mean of those kept is remembered: it is all that the next one needs."""

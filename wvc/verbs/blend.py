@@ -17,11 +17,11 @@ from wvc.repo.repository import Repository
 from wvc.repo.revisions import GLOB, resolve
 from wvc.verbs import ingredients, origin, sides
 from wvc.verbs.candidates import Candidate, check_compatible, check_related
-from wvc.verbs.context import history
-from wvc.verbs.merge import Merged, Share
+from wvc.verbs.context import Context, history
+from wvc.verbs.merge import blended
 from wvc.verbs.mix import Mix, record, shared_context
-from wvc.verbs.strategy import Strategy, named, number
-from wvc.verbs.terms import Blending
+from wvc.verbs.strategy import FRACTIONS, Strategy, named, number, short
+from wvc.verbs.terms import Blending, Merged, Row, Share
 
 MOST = 10**9  # of a coefficient
 
@@ -56,27 +56,34 @@ def blend(repository: Repository, revisions: Sequence[str], options: Options, pr
     repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
     strategy = named(options.strategy or "linear", options.given)
     options = replace(options, featurizer_only=options.featurizer_only or options.fuse_seed is not None)
-    coefficients = _coefficients(options, strategy, revisions)
+    models = one_by_one(repository, revisions)
+    coefficients = _coefficients(options, strategy, len(models))
     head = repository.head()
-    shares = tuple(map(Share, one_by_one(repository, revisions), coefficients))
+    shares = tuple(map(Share, models, coefficients))
     others = [share.candidate.commit.id for share in shares if share.candidate.commit.id != head.id]
     check_related(Graph(repository), head, others, allow_unrelated=options.allow_unrelated)
     check_compatible([share.candidate for share in shares], featurizer_only=options.featurizer_only)
     mix, apart = _mix(repository, head, shares, strategy, options)
     mix.weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
+    context = _context(repository, shares, mix)
+    if options.recalibrate is not None:
+        sides.context_to_estimate(context, featurizer_only=options.featurizer_only)
+    evenly = options.coefficients is None and options.fuse_seed is None and strategy.name != "linear"
     made = Merged(
         None,
         False,
-        (),
+        tuple(Row(share.candidate, None, None, True, True) for share in shares) if evenly else (),
         None,
         (*mix.notes(), *_warnings(repository, mix)),
-        shares,
+        () if evenly else shares,
         mix.first.name if options.featurizer_only else None,
         strategy.name,
+        as_it_was=mix.is_one_model and options.recalibrate is None,
+        dry=options.dry_run,
     )
     if options.dry_run:
         return made
-    commit, more = _commit(repository, head, shares, mix, apart, options, progress)
+    commit, more = _commit(repository, head, shares, mix, apart, context, options, progress)
     return replace(made, commit=commit, notes=(*made.notes, *more))
 
 
@@ -86,7 +93,7 @@ def coefficients_of(text: str) -> tuple[Fraction, ...]:
     for part in (part.strip() for part in text.split(",")):
         value = number(part)
         if value is None:
-            raise UsageError(f"{part!r} is not a coefficient", "write fractions or decimals: 1/2,1/4,0.25")
+            raise UsageError(f"{short(part)} is not a coefficient", f"write {FRACTIONS}: 1/2,1/4,0.25")
         found.append(value)
     return tuple(found)
 
@@ -103,9 +110,9 @@ def one_by_one(repository: Repository, revisions: Sequence[str]) -> list[Candida
     return found
 
 
-def _coefficients(options: Options, strategy: Strategy, revisions: Sequence[str]) -> tuple[Fraction, ...]:
-    """One for each revision. Raises UsageError, TrainingProblem."""
-    count, stated = len(revisions), options.coefficients
+def _coefficients(options: Options, strategy: Strategy, count: int) -> tuple[Fraction, ...]:
+    """One for each of `count` models. Raises UsageError, TrainingProblem."""
+    stated = options.coefficients
     if options.fuse_seed is not None:
         if stated is not None:
             raise UsageError("coefficients are either stated or drawn", "leave out --coefficients or --fuse")
@@ -141,6 +148,8 @@ def _mix(
     pairs = [(share.candidate, share.coefficient) for share in shares if share.coefficient]
     exact = strategy.name == "linear" and not options.featurizer_only
     found = ingredients.of(repository, pairs, apart=exact)
+    if not found.models:
+        raise UsageError("the coefficients of equal models cancel out", "nothing would be added: name other models")
     base = None
     if strategy.needs_base:
         base = origin.base_of(repository, head, found.models, options.base, featurizer_only=options.featurizer_only)
@@ -166,21 +175,25 @@ def _warnings(repository: Repository, mix: Mix) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
+def _context(repository: Repository, shares: Sequence[Share], mix: Mix) -> Context | None:
+    """What all that has a part in the result has seen."""
+    others = [model.commit for _, model in mix.taken] + ([] if mix.base is None else [mix.base.commit])
+    used = [share.candidate.commit for share in shares if share.coefficient] + others
+    seen = [history(repository, commit) for commit in used]
+    return shared_context(seen, mix.first.commit if mix.featurizer_only else None)
+
+
 def _commit(
     repository: Repository,
     head: Commit,
     shares: Sequence[Share],
     mix: Mix,
     apart: Sequence[str],
+    context: Context | None,
     options: Options,
     progress: Progress,
 ) -> tuple[Commit, tuple[str, ...]]:
-    others = [model.commit for _, model in mix.taken] + ([] if mix.base is None else [mix.base.commit])
-    used = [share.candidate.commit for share in shares if share.coefficient] + others
-    context = shared_context(
-        [history(repository, commit) for commit in used], mix.first.commit if mix.featurizer_only else None
-    )
-    merged, recalibrated, notes = sides.recalibrated(repository, mix, context, options, progress)
+    merged, recalibrated, notes = blended(repository, mix, context, options, progress)
     how = {
         **mix.how(),
         "select": "stated",

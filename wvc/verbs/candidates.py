@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -144,21 +144,38 @@ def check_compatible(candidates: Sequence[Candidate], *, featurizer_only: bool =
         first = candidates[0]
         if featurizer_only:
             _check_featurizers(first, other)
-        mine, theirs = _forms(first, featurizer_only), _forms(other, featurizer_only)
-        odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        odd = differing(first, other, featurizer_only=featurizer_only)
         if odd:
-            more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
             spec = first.manifest.spec or other.manifest.spec
             hint = _hint(first, other, heads=spec is not None and all(spec.is_head(name) for name in odd))
-            raise MergeProblem(f"{first.name} and {other.name} differ in {', '.join(odd[:3])}{more}", hint)
+            raise MergeProblem(f"{first.name} and {other.name} differ in {listed(odd.values())}", hint)
         if not featurizer_only:
             _check_classes(first, other)
 
 
-def _forms(candidate: Candidate, featurizer_only: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Dtype and shape of all that is averaged, by name."""
-    tensors = averaged(candidate.manifest, featurizer_only=featurizer_only)
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+def differing(first: Candidate, other: Candidate, *, featurizer_only: bool = False) -> dict[str, str]:
+    """Tensor -> how its dtype or shape differs in the two models, in words; sorted by name."""
+    mine = averaged(first.manifest, featurizer_only=featurizer_only)
+    theirs = averaged(other.manifest, featurizer_only=featurizer_only)
+    found = {}
+    for name in sorted(mine.keys() | theirs.keys()):
+        one, two = mine.get(name), theirs.get(name)
+        if one is None or two is None:
+            found[name] = f"{name} (only {(other if one is None else first).name} has it)"
+        elif (one.dtype, one.shape) != (two.dtype, two.shape):
+            found[name] = f"{name} ({_form(one)}, {_form(two)})"
+    return found
+
+
+def listed(items: Iterable[str]) -> str:
+    """The first three, and how many there are beside."""
+    known = list(items)
+    more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+    return f"{', '.join(known[:3])}{more}"
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or 'scalar'}"
 
 
 def _check_featurizers(first: Candidate, other: Candidate) -> None:

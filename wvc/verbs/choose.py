@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wvc.errors import MergeProblem
 from wvc.learning import selection
 from wvc.learning.counts import Count, Counts, accuracy
 from wvc.learning.ensemble import Ensemble
@@ -23,38 +22,24 @@ from wvc.learning.selection import Selection, Verdict
 from wvc.repo.objects import ModelSpec
 from wvc.verbs import logits, scoring
 from wvc.verbs.averages import Averages, MixOf, key
-from wvc.verbs.candidates import Candidate, Field
+from wvc.verbs.candidates import Candidate
 from wvc.verbs.explain import explained
 from wvc.verbs.judge import Judge
-from wvc.verbs.terms import Options, Outcome, Row
-from wvc.weights import Weights
+from wvc.verbs.terms import Outcome, Row
 
-SELECTIONS = ("all", "greedy", "greedy-replacement", "greedy-ensemble", "learned")
 Choice = Callable[[Judge, MixOf], Outcome]
 
 
-def selected(options: Options) -> str:
-    """The selection that is asked for, by name. Raises MergeProblem."""
-    select = options.select or ("greedy" if options.task else "all")
-    if select not in SELECTIONS:
-        raise MergeProblem(f"unknown selection {select!r}", f"there are {', '.join(SELECTIONS)}")
-    return select
+def choose(judge: Judge, mix_of: MixOf) -> Outcome:
+    """Which of the candidates are blended. mix_of: how some of them are. Raises MergeProblem."""
+    return CHOICES[judge.options.selection](judge, mix_of)
 
 
-def choose(field: Field, judge: Judge | None, options: Options, mix_of: MixOf) -> Outcome:
-    """Who is blended. mix_of: how some candidates are. Raises MergeProblem."""
-    select = selected(options)
-    if select == "all":
-        return Outcome("all", _all(field, judge), field.candidates)
-    if judge is None:
-        raise MergeProblem(f"{select} selection needs a task to validate on", "name it with --task")
-    return CHOICES[select](judge, mix_of)
-
-
-def _all(field: Field, judge: Judge | None) -> tuple[Row, ...]:
-    """Everybody is in; the scores are for the record."""
-    owns = [None if judge is None else judge.score(c).by(judge.options.metric) for c in field.candidates]
-    return tuple(Row(c, own, None, True, True) for c, own in zip(field.candidates, owns, strict=True))
+def everybody(judge: Judge, mix_of: MixOf) -> Outcome:
+    """All are in; the scores are for the record."""
+    people = judge.among.candidates
+    rows = tuple(Row(c, judge.score(c).by(judge.options.metric), None, True, True) for c in people)
+    return Outcome("all", rows, people)
 
 
 def greedy(judge: Judge, mix_of: MixOf) -> Outcome:
@@ -62,7 +47,7 @@ def greedy(judge: Judge, mix_of: MixOf) -> Outcome:
     people, options = judge.among.candidates, judge.options
     averages = Averages(judge, mix_of)
     found: Selection[Candidate] = selection.greedy(
-        people, _own(judge), [c.key for c in people], averages.evaluate, tie=options.tie, order=order(judge)
+        people, _own(judge, averages), [c.key for c in people], averages.evaluate, tie=options.tie, order=order(judge)
     )
     outcome = _outcome("greedy", found, averages)
     return replace(outcome, rows=explained(judge, averages, outcome.rows)) if options.explain else outcome
@@ -73,7 +58,7 @@ def with_replacement(judge: Judge, mix_of: MixOf) -> Outcome:
     people = judge.among.candidates
     averages = Averages(judge, mix_of, tie="reject")
     found: Selection[Candidate] = selection.with_replacement(
-        people, _own(judge), [c.key for c in people], averages.evaluate, rounds=judge.options.rounds
+        people, _own(judge, averages), [c.key for c in people], averages.evaluate, rounds=judge.options.rounds
     )
     times = {person.key: found.kept.count(person) for person in found.kept}
     outcome = _outcome("greedy-replacement", found, averages)
@@ -101,7 +86,8 @@ def learned(judge: Judge, mix_of: MixOf) -> Outcome:
     """All candidates, with coefficients that minimise the validation loss of their sum."""
     people, options = judge.among.candidates, judge.options
     spec = scoring.spec_of(people[0].manifest)
-    models = [_by_network_name(spec, Weights.of(judge.repository, person.manifest)) for person in people]
+    averages = Averages(judge, mix_of)
+    models = [_by_network_name(spec, averages.of([person])) for person in people]
     settings = Settings(
         granularity=cast(Granularity, options.learning.per),
         learning_rate=options.learning.learning_rate,
@@ -135,8 +121,9 @@ def order(judge: Judge) -> list[int] | None:
     return sorted(range(len(people)), key=lambda i: drawn[i])
 
 
-def _own(judge: Judge) -> list[Fraction]:
-    return [judge.score(c).by(judge.options.metric) for c in judge.among.candidates]
+def _own(judge: Judge, averages: Averages) -> list[Fraction]:
+    """How each candidate would do if it were kept alone."""
+    return [averages.evaluate([candidate], None).score for candidate in judge.among.candidates]
 
 
 def _outcome(select: str, found: Selection[Candidate], averages: Averages) -> Outcome:
@@ -213,7 +200,7 @@ def settings_json(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _by_network_name(spec: ModelSpec, weights: Weights) -> dict[str, Tensor]:
+def _by_network_name(spec: ModelSpec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the names that a Network gives them."""
     head = f"{spec.head}."
     return {
@@ -239,6 +226,7 @@ def _mean_shares(people: Sequence[Candidate], layers: Mapping[str, tuple[Fractio
 
 
 CHOICES: dict[str, Choice] = {
+    "all": everybody,
     "greedy": greedy,
     "greedy-replacement": with_replacement,
     "greedy-ensemble": by_ensemble,

@@ -16,11 +16,10 @@ from wvc.learning.evaluate import Record
 from wvc.learning.network import Network
 from wvc.strategies import Models, linear
 from wvc.verbs import scoring
-from wvc.verbs.averages import Averages, key
+from wvc.verbs.averages import Averages
 from wvc.verbs.candidates import Candidate
 from wvc.verbs.judge import Judge
 from wvc.verbs.terms import Criteria, Row
-from wvc.weights import Weights
 
 Look = tuple[Counts, Record]
 
@@ -28,21 +27,21 @@ Look = tuple[Counts, Record]
 def explained(judge: Judge, averages: Averages, rows: Sequence[Row]) -> tuple[Row, ...]:
     """`rows` of a greedy selection with the criteria of each candidate against the soup before it; the first has none.
 
-    Two passes for each candidate at most: over the soup, where it is new, and over the point between.
+    Three passes for each candidate at most: over the soup, where it is new, the candidate, and the point between.
     """
-    looks: dict[tuple[str, ...], Look] = {}
     kept: list[Candidate] = []
+    soup: Look | None = None
     found = []
     for row in rows:
         criteria_of_row = None
         if kept:
-            soup, known = averages.of(kept), key(kept)
-            if known not in looks:
-                looks[known] = _look(judge, kept[0], soup)
-            own = dict(Weights.of(judge.repository, row.candidate.manifest))
-            criteria_of_row = _criteria(judge, row.candidate, looks[known], own, soup)
+            mean, own = averages.of(kept), averages.of([row.candidate])
+            soup = soup or _look(judge, kept[0], mean)
+            criteria_of_row = _criteria(judge, row.candidate, soup, own, mean)
         found.append(replace(row, criteria=criteria_of_row))
-        kept += [row.candidate] if row.accepted else []
+        if row.accepted:
+            kept.append(row.candidate)
+            soup = None
     return tuple(found)
 
 

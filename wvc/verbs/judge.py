@@ -121,9 +121,8 @@ def _names(manifest: Manifest, tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def judge_of(repository: Repository, field: Field, options: Options, progress: Progress) -> Judge | None:
     """None where there is no task to validate on, and none is asked for. Raises MergeProblem, TaskProblem."""
-    nearest = {found[0].task if found else None for found in field.contexts}
-    name = options.task or (nearest.pop() if len(nearest) == 1 else None)
-    if name is None or (options.task is None and options.select in (None, "all")):
+    name = options.deciding_task(field.contexts)
+    if name is None:
         return None
     loaded = task.load(repository, name, progress)
     fingerprint = loaded.task.fingerprint

@@ -3,79 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wvc.errors import MergeProblem, UsageError
 from wvc.progress import SILENT, Progress
-from wvc.repo.graph import Graph
 from wvc.repo.objects import Attachment, Commit, Manifest, Parent
 from wvc.repo.repository import Repository
 from wvc.store.records import Move
-from wvc.verbs import candidates, choose, ingredients, origin, sides
-from wvc.verbs.candidates import Candidate, Field
-from wvc.verbs.context import Context, history
-from wvc.verbs.eval import Evaluation
-from wvc.verbs.judge import Judge, judge_of
+from wvc.verbs import candidates, sides
+from wvc.verbs.candidates import Field
+from wvc.verbs.context import Context
+from wvc.verbs.maker import Maker, maker_of
 from wvc.verbs.mix import Mix, record, shared_context
 from wvc.verbs.strategy import Strategy, named
-from wvc.verbs.terms import Blending, Options, Outcome, Point, Row
+from wvc.verbs.terms import Blending, Merged, Options, Outcome, Row
 from wvc.weights import Weights
 
+if TYPE_CHECKING:
+    from wvc.verbs.eval import Evaluation
+    from wvc.verbs.judge import Judge
 
-@dataclass(frozen=True)
-class Share:
-    """One model and its stated coefficient."""
-
-    candidate: Candidate
-    coefficient: Fraction
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "commit": self.candidate.commit.id,
-            "weights": self.candidate.key,
-            "name": self.candidate.name,
-            "coefficient": str(self.coefficient),
-        }
-
-
-@dataclass(frozen=True)
-class Merged:
-    """What a merge came to.
-
-    commit: None for a dry run. forward: the branch only moved. strategy: by name.
-    rows: in the order of the decisions. metric: of their accuracies, None where nothing is decided.
-    shares: in the order in which the models were named, where the coefficients are stated.
-    head: the name of the model whose head the result has, where only featurizers are averaged, else None.
-    test: how the result does on the test domains, where that was asked for.
-    curve: the points that were tried between two models.
-    """
-
-    commit: Commit | None
-    forward: bool
-    rows: tuple[Row, ...]
-    metric: str | None
-    notes: tuple[str, ...]
-    shares: tuple[Share, ...] = ()
-    head: str | None = None
-    strategy: str = "linear"
-    test: Evaluation | None = None
-    curve: tuple[Point, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "commit": self.commit.id if self.commit else None,
-            "fast_forward": self.forward,
-            "strategy": self.strategy,
-            "metric": self.metric,
-            "candidates": [row.json() for row in self.rows],
-            "coefficients": [share.json() for share in self.shares],
-            "head": self.head,
-            "notes": list(self.notes),
-            "test": None if self.test is None else self.test.json(),
-            **({"curve": [point.json() for point in self.curve]} if self.curve else {}),
-        }
+# Options that only some selections read.
+READ: Mapping[str, tuple[str, ...]] = {
+    "order": ("greedy", "greedy-ensemble"),
+    "explain": ("greedy", "greedy-ensemble"),
+    "tie": ("greedy", "greedy-ensemble"),
+    "rounds": ("greedy-replacement",),
+    "learning": ("learned",),
+}
+FASTEST = 100.0  # learning rate: AdamW moves each number by so much in a step
 
 
 def merge(repository: Repository, patterns: Sequence[str], options: Options, progress: Progress = SILENT) -> Merged:
@@ -85,7 +43,7 @@ def merge(repository: Repository, patterns: Sequence[str], options: Options, pro
     """
     repository = repository.on(repository.branch)  # whatever others do to HEAD meanwhile
     strategy = named(options.strategy or "linear", options.given)  # an unknown one is refused before any work
-    select = choose.selected(options)
+    select = options.selection
     _check(options, strategy, select)
     field = candidates.gather(
         repository,
@@ -95,21 +53,39 @@ def merge(repository: Repository, patterns: Sequence[str], options: Options, pro
         featurizer_only=options.featurizer_only,
         apart=strategy.name == "linear" and not options.pairwise,
     )
-    if field.forward is not None and options.fast_forward and strategy.name in ("linear", "three-way"):
-        return _forward(repository, field.head, field.forward, options)
-    maker = _maker(repository, field, strategy, options, select)
+    if field.forward is not None and _only_moves(options, strategy):
+        return _forward(repository, field.head, field.forward, options, progress)
+    maker = maker_of(repository, field, strategy, options, select)
     maker.mix(field.candidates).weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
     field = replace(field, contexts=(*field.contexts, *maker.contexts(repository)))
-    judge = judge_of(repository, field, options, progress)
-    outcome = choose.choose(field, judge, options, maker.mix)
+    context = shared_context(field.contexts, maker.first.commit if maker.first else None)
+    if options.recalibrate is not None:
+        sides.context_to_estimate(context, featurizer_only=options.featurizer_only)
+    outcome, judge = _chosen(repository, field, options, maker, progress)
     mix, apart = maker.final(repository, outcome)
-    notes = (*maker.notes, *mix.notes(), *maker.warnings(repository, mix))
-    head = maker.first.name if options.featurizer_only and maker.first is not None else None
-    made = Merged(None, False, outcome.rows, options.metric, notes, head=head, strategy=mix.strategy.name)
+    if judge is not None:
+        context = Context.read(judge.how)
+    test = sides.domains_to_report(context) if options.report_test else ()
+    made = Merged(
+        None,
+        False,
+        outcome.rows,
+        options.metric,
+        (*maker.notes, *mix.notes(), *maker.warnings(repository, mix)),
+        head=None if maker.first is None else maker.first.name,
+        strategy=mix.strategy.name,
+        as_it_was=mix.is_one_model and options.recalibrate is None,
+        dry=options.dry_run,
+    )
     if options.dry_run:
         return made
     commit, more = _commit(repository, field, mix, apart, outcome, options, judge, progress)
-    return replace(made, commit=commit, notes=(*notes, *more), test=sides.report(repository, commit, options, progress))
+    return replace(
+        made,
+        commit=commit,
+        notes=(*made.notes, *more),
+        test=_reported(repository, commit.id, test, options, progress) if test else None,
+    )
 
 
 def _check(options: Options, strategy: Strategy, select: str) -> None:
@@ -128,117 +104,72 @@ def _check(options: Options, strategy: Strategy, select: str) -> None:
         raise UsageError("coefficients are learned with averaged statistics", "leave --buffers out")
     if strategy.name == "three-way" and select != "all":
         raise UsageError("a three-way merge leaves nothing to select", "use --select all")
-    if options.order != "val" and select not in ("greedy", "greedy-ensemble"):
-        raise UsageError("--order is for greedy selections", "leave it out, or add --select greedy")
-    if options.explain and select not in ("greedy", "greedy-ensemble"):
-        raise UsageError("--explain is for greedy selections", "leave it out, or add --select greedy")
+    for name, selections in READ.items():
+        if select not in selections and getattr(options, name) != getattr(Options, name):
+            what = "--per, --lr and --epochs are" if name == "learning" else f"--{name} is"
+            raise UsageError(
+                f"{what} for {' and '.join(selections)} selection, not for {select}", f"add --select {selections[0]}"
+            )
+    if not 0 < options.learning.learning_rate <= FASTEST:
+        raise UsageError(f"--lr {options.learning.learning_rate} is not in (0, {FASTEST:g}]", "0.1 is usual")
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """How some of the candidates become a mix.
+def _only_moves(options: Options, strategy: Strategy) -> bool:
+    """True if nothing is asked for that would make the result another model than the one that is merged."""
+    changes = options.ours or options.theirs or options.recalibrate is not None
+    return options.fast_forward and strategy.name in ("linear", "three-way") and not changes
 
-    chosen: by their scores: a candidate that is kept alone is then what was measured, and stays as it is.
-    base: what changes are counted from, for strategies that do. first: gives its head, of featurizers only.
-    taken: (glob, model) of tensors that are one side's own. exact: take sums apart into their ingredients.
+
+def _forward(repository: Repository, head: Commit, commit: Commit, options: Options, progress: Progress) -> Merged:
+    test = sides.domains_to_report(Context.read(commit.how)) if options.report_test else ()
+    made = Merged(commit, True, (), options.metric, (), as_it_was=True, dry=options.dry_run)
+    if options.dry_run:
+        return made
+    repository.record(None, [Move(repository.branch, head.id, commit.id)], f"merge: fast-forward to {commit.id[:12]}")
+    return replace(made, test=_reported(repository, commit.id, test, options, progress) if test else None)
+
+
+# Torch is loaded only where images are looked at: it takes longer, and more memory, than many a merge.
+
+
+def _chosen(
+    repository: Repository, field: Field, options: Options, maker: Maker, progress: Progress
+) -> tuple[Outcome, Judge | None]:
+    """Who is blended, and who judged it."""
+    if options.deciding_task(field.contexts) is None:
+        if options.selection != "all":
+            raise MergeProblem(f"{options.selection} selection needs a task to validate on", "name it with --task")
+        rows = tuple(Row(candidate, None, None, True, True) for candidate in field.candidates)
+        return Outcome("all", rows, field.candidates), None
+    from wvc.verbs import choose, judge  # noqa: PLC0415
+
+    found = judge.judge_of(repository, field, options, progress)
+    assert found is not None
+    return choose.choose(found, maker.mix), found
+
+
+def _reported(
+    repository: Repository, id: str, test: tuple[str, ...], options: Options, progress: Progress
+) -> Evaluation:
+    from wvc.verbs import after  # noqa: PLC0415
+
+    return after.report(repository, id, test, options, progress)
+
+
+def blended(
+    repository: Repository, mix: Mix, context: Context | None, options: Blending, progress: Progress
+) -> tuple[Weights, dict[str, Any], tuple[str, ...]]:
+    """The blend, with statistics of its own where these are asked for; what `how` says of that; notes.
+
+    Raises MergeProblem, TaskProblem.
     """
+    merged = mix.weights(repository)
+    if options.recalibrate is None:
+        return merged, {}, ()
+    shared = sides.context_to_estimate(context, featurizer_only=mix.featurizer_only)
+    from wvc.verbs import after  # noqa: PLC0415
 
-    strategy: Strategy
-    options: Blending
-    base: Candidate | None
-    first: Candidate | None
-    taken: tuple[tuple[str, Candidate], ...]
-    notes: tuple[str, ...] = ()
-    exact: bool = False
-    chosen: bool = False
-
-    def mix(self, people: Sequence[Candidate]) -> Mix:
-        """Of some candidates, evenly; the first gives what is not averaged."""
-        distinct = sorted({person.key: person for person in people}.values(), key=lambda c: c.key)
-        return self._of(tuple(distinct), people[0])
-
-    def final(self, repository: Repository, outcome: Outcome) -> tuple[Mix, tuple[str, ...]]:
-        """What is committed, and the merges that were taken apart for it."""
-        mix = self.mix(outcome.kept)
-        shares = outcome.shares or (Fraction(1, len(outcome.kept)),) * len(outcome.kept)
-        if mix.strategy.name != "linear":
-            return mix, ()
-        if outcome.layers is not None or not self.exact:
-            of = dict(zip((c.key for c in outcome.kept), shares, strict=True))
-            layers = outcome.layers and {
-                name: tuple(weights[[c.key for c in outcome.kept].index(m.key)] for m in mix.models)
-                for name, weights in outcome.layers.items()
-            }
-            return replace(mix, coefficients=tuple(of[m.key] for m in mix.models), layers=layers), ()
-        found = ingredients.of(repository, list(zip(outcome.kept, shares, strict=True)))
-        return replace(mix, models=found.models, coefficients=found.coefficients), found.apart
-
-    def contexts(self, repository: Repository) -> list[list[Context]]:
-        """What else has a part in the result has seen, too."""
-        others = [model for _, model in self.taken] + ([] if self.base is None else [self.base])
-        return [history(repository, model.commit) for model in others]
-
-    def warnings(self, repository: Repository, mix: Mix) -> tuple[str, ...]:
-        """What may make the result worthless."""
-        if self.options.featurizer_only or self.strategy.name == "three-way":
-            return ()
-        note = origin.strangers(repository, mix.models)
-        return () if note is None else (note,)
-
-    def _of(self, models: tuple[Candidate, ...], first: Candidate) -> Mix:
-        options, alone = self.options, self.chosen and len(models) == 1
-        return Mix(
-            named("linear") if alone else self.strategy,
-            models,
-            self.first or first,
-            base=None if alone else self.base,
-            buffers=options.buffers,
-            featurizer_only=options.featurizer_only,
-            taken=self.taken,
-        )
-
-
-def _maker(repository: Repository, field: Field, strategy: Strategy, options: Options, select: str) -> _Maker:
-    """Raises MergeProblem, UsageError."""
-    first = field.first if options.featurizer_only else None
-    taken = sides.taken(repository, field.head, [c for c in field.candidates if c.commit.id != field.head.id], options)
-    base = None
-    if strategy.needs_base:
-        base = origin.base_of(
-            repository, field.head, field.candidates, options.base, featurizer_only=options.featurizer_only
-        )
-    elif options.base is not None:
-        raise UsageError(f"{strategy.name} counts no changes from a base", "leave --base out")
-    whole = not options.featurizer_only
-    made = _Maker(strategy, options, base, first, taken, exact=whole, chosen=select != "all")
-    if options.strategy is None and select == "all" and len(field.candidates) > 1:
-        return _disjoint(repository, field, made) or made
-    return made
-
-
-def _disjoint(repository: Repository, field: Field, maker: _Maker) -> _Maker | None:
-    """A three-way merge instead of an average, where no tensor was changed by two models."""
-    if not Graph(repository).bases([field.head.id, *(c.commit.id for c in field.candidates)]):
-        return None
-    try:
-        base = origin.base_of(
-            repository, field.head, field.candidates, None, featurizer_only=maker.options.featurizer_only
-        )
-    except MergeProblem:  # several bases, or one that is another model: then there is nothing to compare with
-        return None
-    changed = origin.changes(field.candidates, base, featurizer_only=maker.options.featurizer_only)
-    if changed is None or len(set(changed.values())) < 2:
-        return None
-    note = "no tensor was changed by two models: each is taken as it was left (--strategy linear averages)"
-    return replace(maker, strategy=named("three-way"), base=base, notes=(note,), exact=False)
-
-
-def _forward(repository: Repository, head: Commit, commit: Commit, options: Options) -> Merged:
-    if not options.dry_run:
-        repository.record(
-            None, [Move(repository.branch, head.id, commit.id)], f"merge: fast-forward to {commit.id[:12]}"
-        )
-    return Merged(commit, True, (), options.metric, ())
+    return after.recalibrated(repository, mix, merged, shared, options.recalibrate, options.device, progress)
 
 
 def _commit(
@@ -260,7 +191,7 @@ def _commit(
 
     head = mix.first.commit if mix.featurizer_only else None
     context = shared_context(field.contexts, head)
-    merged, recalibrated, notes = sides.recalibrated(repository, mix, context, options, progress)
+    merged, recalibrated, notes = blended(repository, mix, context, options, progress)
     how = {**_how(mix, outcome, options, judge, context), **recalibrated}
     names = ", ".join(c.name for c in outcome.kept)
     parents = parents_of(field.head, mix, {**field.merges, **dict.fromkeys(apart, ())})

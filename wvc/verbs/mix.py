@@ -50,15 +50,26 @@ class Mix:
 
     def weights(self, repository: Repository) -> Weights:
         """The result, tensor by tensor, read and blended as it is asked for."""
-        own = Weights.of(repository, self.first.manifest, self.first.name)
         blended = {**self._blended(repository), **self._statistics(repository)}
+        own = self.unblended(repository)
+        return Weights({name: blended.get(name) or own[name] for name in Weights.of(repository, self.first.manifest)})
+
+    def unblended(self, repository: Repository) -> dict[str, LazyTensor]:
+        """What the strategy does not see: the tensors of one side, and what the first model gives."""
+        first = Weights.of(repository, self.first.manifest, self.first.name)
         given = {model.key: Weights.of(repository, model.manifest, model.name) for _, model in self.taken}
-
-        def tensor(name: str) -> LazyTensor:
+        found = {}
+        for name in first:
             side = self._side(name)
-            return given[side.key].lazy[name] if side is not None else blended.get(name, own.lazy[name])
+            if side is not None or name not in self._shared or self._is_kept(name):
+                found[name] = (first if side is None else given[side.key]).lazy[name]
+        return found
 
-        return Weights({name: tensor(name) for name in own})
+    @property
+    def is_one_model(self) -> bool:
+        """True if the result is one of the models, as it is."""
+        alone = len(self.models) == 1 and self.models[0].key == self.first.key
+        return alone and self.strategy.name == "linear" and not self.taken
 
     @property
     def parents(self) -> dict[str, Fraction]:
@@ -77,7 +88,10 @@ class Mix:
         return (*(() if self.base is None else (self.base,)), self.models[largest])
 
     def notes(self) -> tuple[str, ...]:
-        """What cannot be averaged and differs."""
+        """What cannot be averaged and differs, and what was tied and is so no more."""
+        return (*self._odd_integers(), *self._untied())
+
+    def _odd_integers(self) -> tuple[str, ...]:
         if self.strategy.name == "three-way":
             return ()
         odd = [
@@ -87,7 +101,21 @@ class Mix:
             and any(model.manifest.by_name[name].id != tensor.id for model in self.models)
         ]
         names = ", ".join(odd[:3])
-        return (f"{len(odd)} integer tensors differ, taken from {self.first.name}: {names}",) if odd else ()
+        what = "1 integer tensor differs" if len(odd) == 1 else f"{len(odd)} integer tensors differ"
+        return (f"{what}, taken from {self.first.name}: {names}",) if odd else ()
+
+    def _untied(self) -> tuple[str, ...]:
+        """Notes on tensors that are the same under two names in every model, of which one side gives only some."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        everybody = [*self.models, *(model for _, model in self.taken)]
+        for name, tensor in self._shared.items() if self.taken else ():
+            if len({model.manifest.by_name[name].id for model in everybody}) > 1 and all(tensor.shape):
+                groups.setdefault(tuple(model.manifest.by_name[name].id for model in everybody), []).append(name)
+        return tuple(
+            f"{' and '.join(sorted(names)[:3])} were one tensor in all models and are so no longer: name all of them"
+            for names in groups.values()
+            if len({None if (side := self._side(name)) is None else side.key for name in names}) > 1
+        )
 
     def how(self) -> dict[str, Any]:
         """As `how` has it; `replay` makes the mix of it again."""

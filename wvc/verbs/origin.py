@@ -9,7 +9,7 @@ from wvc.repo.graph import Graph
 from wvc.repo.objects import Commit, Tensor
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
-from wvc.verbs.candidates import Candidate, averaged, check_compatible
+from wvc.verbs.candidates import Candidate, averaged, check_compatible, differing, listed
 
 NAME_ONE = "name the model that they were fine-tuned from with --base"
 
@@ -35,18 +35,17 @@ def base_of(
         some = ", ".join(id[:10] for id in bases[:3])
         raise MergeProblem(f"the models have {len(bases)} merge bases: {some}", NAME_ONE)
     found = _candidate(repository, "the merge base", bases[0])
-    if featurizer_only or _forms(found) == _forms(models[0]):
+    if featurizer_only or not differing(models[0], found):
         return found
     probes = {_probe(repository, model.commit) for model in models}
     probe = next(iter(probes)) if len(probes) == 1 else None
     if probe is not None:
         fitted = _candidate(repository, "the linear probe", probe)
-        if _forms(fitted) == _forms(models[0]) and _featurizer(fitted) == _featurizer(found):
+        if not differing(models[0], fitted) and _featurizer(fitted) == _featurizer(found):
             return fitted
-    odd = sorted(name for name, form in _forms(models[0]).items() if _forms(found).get(name) != form)
-    more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+    odd = listed(differing(models[0], found).values())
     raise MergeProblem(
-        f"{models[0].name} and the merge base {bases[0][:10]} differ in {', '.join(odd[:3])}{more}",
+        f"{models[0].name} and the merge base {bases[0][:10]} differ in {odd}",
         f"{NAME_ONE}, or leave the heads out with --featurizer-only",
     )
 
@@ -111,10 +110,6 @@ def _probe(repository: Repository, commit: Commit) -> str | None:
 def _candidate(repository: Repository, name: str, id: str) -> Candidate:
     commit = repository.commit(id)
     return Candidate(name, commit, repository.manifest(commit))
-
-
-def _forms(candidate: Candidate) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in candidate.manifest.by_name.items()}
 
 
 def _featurizer(candidate: Candidate) -> dict[str, str]:

@@ -13,7 +13,6 @@ from wvc.repo.objects import Commit
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
 from wvc.store.header import size_of
-from wvc.verbs import sides
 from wvc.verbs.candidates import Candidate
 from wvc.verbs.context import Context
 from wvc.verbs.mix import Mix
@@ -86,7 +85,9 @@ def _merged(repository: Repository, commit: Commit, device: str, progress: Progr
     context = Context.read(commit.how)
     if context is None:
         raise WvcError(f"{commit.id[:10]} does not say which images its statistics were estimated from")
-    return sides.again(repository, mix, merged, context, estimated["images"], device, progress)[0]
+    from wvc.verbs import after  # noqa: PLC0415  (and with it torch, which other merges do without)
+
+    return after.recalibrated(repository, mix, merged, context, estimated["images"], device, progress)[0]
 
 
 def _candidate(repository: Repository, id: str) -> Candidate:

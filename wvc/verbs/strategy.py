@@ -21,6 +21,13 @@ DOOR = "wvc.strategies"
 NUMBER = re.compile(r"-?([0-9]{1,30}/[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
 INTEGER = re.compile(r"-?[0-9]{1,15}")
 REAL = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})(e[-+]?[0-9]{1,3})?")
+FRACTIONS = "fractions or decimals of up to 30 digits, without an exponent"
+KINDS: Mapping[Any, str] = {
+    int: "an integer of up to 15 digits",
+    float: "a number of up to 30 digits",
+    bool: "true or false",
+    Fraction: "a fraction or a decimal of up to 30 digits, without an exponent",
+}
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -37,7 +44,7 @@ class Option:
         """The value that `text` stands for. Raises UsageError."""
         value = _typed(self.type, text)
         if value is None:
-            raise UsageError(f"option {self.name}={text!r} is not {self.kind}", f"by default it is {self.default}")
+            raise UsageError(f"option {self.name}={short(text)} is not {self.kind}", f"by default it is {self.default}")
         return value
 
     @property
@@ -45,9 +52,7 @@ class Option:
         """What its values are."""
         if get_origin(self.type) is Literal:
             return "one of " + ", ".join(map(str, get_args(self.type)))
-        return {int: "an integer", float: "a number", bool: "true or false", Fraction: "a fraction or a decimal"}[
-            self.type
-        ]
+        return KINDS[self.type]
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def named(name: str, given: Mapping[str, str] | None = None) -> Strategy:
     for key in given or {}:
         if key not in options:
             there = f"it has {', '.join(options)}" if options else "it has none"
-            raise UsageError(f"strategy {name} has no option {key!r}", there)
+            raise UsageError(f"strategy {name} has no option {short(key)}", there)
     texts = given or {}
     return Strategy(name, {key: o.read(texts[key]) if key in texts else o.default for key, o in options.items()})
 
@@ -105,10 +110,15 @@ def assignments(texts: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for text, (key, equals, _) in zip(texts, pairs, strict=True):
         if not equals or not key.strip():
-            raise UsageError(f"-o {text} is not KEY=VALUE", "as in -o density=0.2")
+            raise UsageError(f"-o {short(text)} is not KEY=VALUE", "as in -o density=0.2")
     if len({key.strip() for key, _, _ in pairs}) < len(pairs):
         raise UsageError("-o names an option twice", "give each one value")
     return {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
+
+
+def short(text: str) -> str:
+    """`text` as an error quotes it, cut if it is long."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def number(text: str) -> Fraction | None:

@@ -15,16 +15,15 @@ from wvc.learning.network import Network
 from wvc.progress import SILENT, Progress
 from wvc.repo.graph import Graph
 from wvc.repo.repository import Repository
-from wvc.verbs import blend, scoring
+from wvc.verbs import blend, scoring, sides
 from wvc.verbs.candidates import Candidate, Field, check_compatible, check_related
 from wvc.verbs.context import history
 from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.eval import evaluate
 from wvc.verbs.judge import Judge, judge_of
-from wvc.verbs.merge import Merged
 from wvc.verbs.mix import Mix
 from wvc.verbs.strategy import named, number
-from wvc.verbs.terms import Blending, Options, Point
+from wvc.verbs.terms import Blending, Merged, Options, Point
 
 MOST = 1001  # points
 
@@ -65,7 +64,9 @@ def sweep(
     test = judge.data.test if options.report_test else ()
     if options.report_test and not test:
         raise UsageError("no domain was held out to report on", "leave --report-test out")
-    line = _Line(judge, ends)
+    head = repository.head()
+    others = [end for end in dict.fromkeys(ends) if end.commit.id != head.id]
+    line = _Line(judge, ends, sides.taken(repository, head, others, options))
     found = [line.point(alpha, test) for alpha in alphas]
     best = max(found, key=lambda point: (point.score, -point.alpha))
     curve = tuple(replace(point, kept=point is best) for point in found)
@@ -82,8 +83,9 @@ def sweep(
 class _Line:
     """The line between two models."""
 
-    def __init__(self, judge: Judge, ends: Sequence[Candidate]) -> None:
-        self._judge, self._ends = judge, tuple(ends)
+    def __init__(self, judge: Judge, ends: Sequence[Candidate], taken: tuple[tuple[str, Candidate], ...]) -> None:
+        """taken: (glob, model) of tensors that are one model's own at every point."""
+        self._judge, self._ends, self._taken = judge, tuple(ends), taken
 
     def point(self, alpha: Fraction, test: Sequence[str]) -> Point:
         """One point, measured."""
@@ -103,7 +105,8 @@ class _Line:
         shares.sort(key=lambda pair: pair[0].key)
         models, coefficients = zip(*shares, strict=True)
         first = self._ends[0] if alpha < 1 else self._ends[1]
-        mix = Mix(named("linear"), models, first, coefficients, buffers=self._judge.options.buffers)
+        buffers = self._judge.options.buffers
+        mix = Mix(named("linear"), models, first, coefficients, buffers=buffers, taken=self._taken)
         return dict(mix.weights(self._judge.repository))
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from wvc.errors import MergeProblem
 from wvc.learning.counts import Counts, Metric
 from wvc.learning.selection import Tie
+from wvc.repo.objects import Commit
 from wvc.verbs.candidates import Candidate
+from wvc.verbs.context import Context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wvc.verbs.eval import Evaluation
+
+SELECTIONS = ("all", "greedy", "greedy-replacement", "greedy-ensemble", "learned")
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class Options(Blending):
-    """select: a selection of verbs.choose; None for greedy where a task is given, else all.
+    """select: one of SELECTIONS; None for greedy where a task is given, else all.
 
     tie: what greedy does with a candidate that changes nothing (Rame et al. accept it, Wortsman et al. do not).
     metric: "micro" pools the validation images, "macro" is the mean over domains.
@@ -78,6 +86,24 @@ class Options(Blending):
     with_head: bool = True
     fast_forward: bool = True
     precision: str = "fp32"
+
+    @property
+    def selection(self) -> str:
+        """The selection that is asked for, by name. Raises MergeProblem."""
+        select = self.select or ("greedy" if self.task else "all")
+        if select not in SELECTIONS:
+            raise MergeProblem(f"unknown selection {select!r}", f"there are {', '.join(SELECTIONS)}")
+        return select
+
+    def deciding_task(self, contexts: Sequence[Sequence[Context]]) -> str | None:
+        """Name of the task on whose validation images the candidates are measured; None where they are not.
+
+        contexts: what each has seen, the nearest first.
+        """
+        if self.task is not None or self.select in (None, "all"):
+            return self.task
+        nearest = {found[0].task if found else None for found in contexts}
+        return nearest.pop() if len(nearest) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -167,3 +193,61 @@ class Point:
     def json(self) -> dict[str, Any]:
         test = {} if self.test is None else {"test": str(self.test)}
         return {"alpha": str(self.alpha), "score": str(self.score), **test, "kept": self.kept}
+
+
+@dataclass(frozen=True)
+class Share:
+    """One model and its stated coefficient."""
+
+    candidate: Candidate
+    coefficient: Fraction
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "commit": self.candidate.commit.id,
+            "weights": self.candidate.key,
+            "name": self.candidate.name,
+            "coefficient": str(self.coefficient),
+        }
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge came to.
+
+    commit: None for a dry run, unless that would only move the branch. forward: the branch only moves.
+    rows: in the order of the decisions. metric: of their accuracies, None where nothing is decided.
+    shares: in the order in which the models were named, where the coefficients are stated.
+    head: the name of the model whose head the result has, where only featurizers are averaged, else None.
+    strategy: by name. test: how the result does on the test domains, where that was asked for.
+    curve: the points that were tried between two models.
+    as_it_was: the result is one of the models, unchanged. dry: nothing was written.
+    """
+
+    commit: Commit | None
+    forward: bool
+    rows: tuple[Row, ...]
+    metric: str | None
+    notes: tuple[str, ...]
+    shares: tuple[Share, ...] = ()
+    head: str | None = None
+    strategy: str = "linear"
+    test: Evaluation | None = None
+    curve: tuple[Point, ...] = ()
+    as_it_was: bool = False
+    dry: bool = False
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "commit": self.commit.id if self.commit else None,
+            "fast_forward": self.forward,
+            "dry_run": self.dry,
+            "strategy": self.strategy,
+            "metric": self.metric,
+            "candidates": [row.json() for row in self.rows],
+            "coefficients": [share.json() for share in self.shares],
+            "head": self.head,
+            "notes": list(self.notes),
+            "test": None if self.test is None else self.test.json(),
+            **({"curve": [point.json() for point in self.curve]} if self.curve else {}),
+        }
