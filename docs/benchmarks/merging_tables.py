@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from storage_tables import _heading, _line, _mb
+from storage_tables import heading, line, mb
 
 EXPORT = "wvc, export"
 FASTER = {"linear": 5, "ties": 20}  # times, with start-up
@@ -107,33 +107,33 @@ def rows(figures: Sequence[Figure]) -> Rows:
 def report(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:
     """All tables, as Markdown."""
     torch = facts["torch"]
-    alone = f"`import torch` alone takes {torch['seconds']:.2f} s and {_mb(torch['private'])} private."
-    parts = [_heading(facts), alone, "\n".join(_commands(facts["commands"]))]
+    alone = f"`import torch` alone takes {torch['seconds']:.2f} s and {mb(torch['private'])} private."
+    parts = [heading(facts), alone, "\n".join(_commands(facts["commands"]))]
     for dtype in dict.fromkeys(figure.dtype for figure in figures):
         table = rows([figure for figure in figures if figure.dtype == dtype])
         size, count = facts["sizes"][dtype]
         parts.append(
-            f"### {dtype}, models of {_mb(size)} and {count} tensors; start-up with {_mb(facts['small'][dtype])}"
+            f"### {dtype}, models of {mb(size)} and {count} tensors; start-up with {mb(facts['small'][dtype])}"
         )
         parts += ["\n".join(_times(table)), "\n".join(_agreement(table)), "\n".join(_verdicts(table, torch["private"]))]
     return "\n\n".join(parts) + "\n"
 
 
 def _commands(commands: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    yield _line("method", "tool", "as")
+    yield line("method", "tool", "as")
     yield "|---|---|---|"
     for method, tools in commands.items():
         for tool, command in tools.items():
-            yield _line(method if tool == next(iter(tools)) else "", tool, f"`{command}`")
+            yield line(method if tool == next(iter(tools)) else "", tool, f"`{command}`")
 
 
 def _times(table: Rows) -> Iterator[str]:
     names = ("method", "tool", "seconds", "start-up", "without it", "GB/s of input", "wvc is faster by")
-    yield _line(*names, "on disk after", "CPU s", "peak RSS", "private")
+    yield line(*names, "on disk after", "CPU s", "peak RSS", "private")
     yield "|---|---|" + "---:|" * 9
     for method, cells in table.items():
         for tool, one in cells.items():
-            yield _line(method if tool == next(iter(cells)) else "", tool, *_values(tool, one, cells.get("wvc")))
+            yield line(method if tool == next(iter(cells)) else "", tool, *_values(tool, one, cells.get("wvc")))
 
 
 def _values(tool: str, one: Cell, own: Cell | None) -> list[str]:
@@ -144,7 +144,7 @@ def _values(tool: str, one: Cell, own: Cell | None) -> list[str]:
     without = "-" if one.work is None else f"{one.work:.2f}"
     rate = "-" if one.work is None or tool == EXPORT else f"{one.read / one.work / 1e9:.3f}"
     faster = "-" if tool in ("wvc", EXPORT) or own is None or own.failure else one.times(own)
-    memory = [_mb(one.rss), _mb(one.private)]
+    memory = [mb(one.rss), mb(one.private)]
     return [
         seconds,
         f"{one.start:.2f}",
@@ -158,24 +158,24 @@ def _values(tool: str, one: Cell, own: Cell | None) -> list[str]:
 
 
 def _agreement(table: Rows) -> Iterator[str]:
-    yield _line("method", "tool", "largest error, of the largest change", "in ulps", "not the nearest number")
+    yield line("method", "tool", "largest error, of the largest change", "in ulps", "not the nearest number")
     yield "|---|---|---:|---:|---:|"
     for method, cells in table.items():
         for tool, one in cells.items():
             if one.error is not None and one.ulps is not None and one.share is not None:
                 values = (f"{one.error:.2e}", f"{one.ulps:.3g}", f"{100 * one.share:.3g} %")
-                yield _line(method if tool == next(iter(cells)) else "", tool, *values)
+                yield line(method if tool == next(iter(cells)) else "", tool, *values)
 
 
 def _verdicts(table: Rows, torch: int) -> Iterator[str]:
     """torch: private bytes of a Python that has imported it."""
-    yield _line("method", "goal for wvc", "reached", "against the others")
+    yield line("method", "goal for wvc", "reached", "against the others")
     yield "|---|---|---|---|"
     for method, cells in table.items():
         goals = list(_goals(method, cells, torch))
         wanted = "; ".join(goal for goal, _, _ in goals) or "-"
         reached = "; ".join(value if met else f"{value}: **missed**" for _, value, met in goals) or "-"
-        yield _line(method, wanted, reached, _contest(cells))
+        yield line(method, wanted, reached, _contest(cells))
 
 
 def _goals(method: str, cells: Mapping[str, Cell], torch: int) -> Iterator[tuple[str, str, bool]]:
@@ -187,8 +187,8 @@ def _goals(method: str, cells: Mapping[str, Cell], torch: int) -> Iterator[tuple
     if peer and not peer.failure and method in FASTER:
         met = peer.seconds >= FASTER[method] * own.seconds
         yield f">= {FASTER[method]} x as fast as mergekit", peer.times(own), met
-    beyond = f"{_mb(own.private)}, {_mb(own.private - torch)} beyond `import torch`"
-    yield f"<= {_mb(PRIVATE)} private", beyond, own.private <= PRIVATE
+    beyond = f"{mb(own.private)}, {mb(own.private - torch)} beyond `import torch`"
+    yield f"<= {mb(PRIVATE)} private", beyond, own.private <= PRIVATE
     peers = [one for tool, one in cells.items() if tool.startswith("mergekit") and one.error is not None]
     if peers and own.error is not None and own.ulps is not None:
         least = tuple(min(_rounded(getattr(one, name)) for one in peers) for name in ("error", "ulps", "share"))
@@ -211,7 +211,7 @@ def _contest(cells: Mapping[str, Cell]) -> str:
     whole = own.seconds + (export.seconds if export and not export.failure else 0.0)
     faster = [f"{tool} {one.seconds:.2f} s" for tool, one in others.items() if one.seconds < own.seconds]
     filed = [f"{tool} {one.seconds:.2f} s" for tool, one in others.items() if own.seconds <= one.seconds < whole]
-    smaller = [f"{tool} {_mb(one.private)}" for tool, one in others.items() if one.private < own.private]
+    smaller = [f"{tool} {mb(one.private)}" for tool, one in others.items() if one.private < own.private]
     parts = [f"**lost** in time ({own.seconds:.2f} s) to {', '.join(faster)}" if faster else "fastest"]
     if filed:
         parts.append(f"**lost** to {', '.join(filed)} if an export must follow ({whole:.2f} s)")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from storage_tools import Commands, Tool, _installed, _wvc
+from storage_tools import Commands, Tool, installed, wvc_program
 
 HERE = Path(__file__).parent
 RESULT = "merged"  # the branch, and the stem of files
@@ -84,22 +84,22 @@ class Wvc(Tool):
         if not saved.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            self._do(_wvc(), "init", "--weights", str(folder / "v0.safetensors"))
+            self._do(wvc_program(), "init", "--weights", str(folder / "v0.safetensors"))
             for name in ALL:
-                self._do(_wvc(), "switch", "--create", name, "main")
-                self._do(_wvc(), "commit", "--weights", str(folder / f"{name}.safetensors"), "-m", name)
+                self._do(wvc_program(), "switch", "--create", name, "main")
+                self._do(wvc_program(), "commit", "--weights", str(folder / f"{name}.safetensors"), "-m", name)
             _link(self.folder, saved)
         shutil.rmtree(self.folder)
         _link(saved, self.folder)
-        self._do(_wvc(), "switch", "--create", RESULT, "main")
+        self._do(wvc_program(), "switch", "--create", RESULT, "main")
         self.file.parent.mkdir(exist_ok=True)
         self.file.unlink(missing_ok=True)
 
     def merge(self, folder: Path, method: str) -> Commands:
-        return [[_wvc(), "merge", *METHODS[method].models, *METHODS[method].options, "-m", RESULT]]
+        return [[wvc_program(), "merge", *METHODS[method].models, *METHODS[method].options, "-m", RESULT]]
 
     def write(self) -> Commands:
-        return [[_wvc(), "export", RESULT, str(self.file)]]
+        return [[wvc_program(), "export", RESULT, str(self.file)]]
 
     def conventions(self, dtype: str) -> dict[str, Any]:
         """What the oracle must know."""
@@ -132,7 +132,7 @@ class Mergekit(Tool):
         self.file = self.folder / RESULT / "model.safetensors"
 
     def version(self) -> str:
-        return _installed(self, "mergekit")
+        return installed(self, "mergekit")
 
     def prepare(self, folder: Path, method: str) -> None:
         self.begin()

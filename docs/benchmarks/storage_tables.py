@@ -99,7 +99,7 @@ def rows(figures: Sequence[Figure]) -> Rows:
 
 def report(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:
     """All tables, as Markdown."""
-    parts = [_heading(facts)]
+    parts = [heading(facts)]
     some: dict[tuple[str, str], Rows] = {}
     for workload, dtype in dict.fromkeys((f.workload, f.dtype) for f in figures):
         some[workload, dtype] = rows([f for f in figures if (f.workload, f.dtype) == (workload, dtype)])
@@ -112,7 +112,7 @@ def report(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _heading(facts: Mapping[str, Any]) -> str:
+def heading(facts: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{tool} {version}" for tool, version in facts["versions"].items())
     rates = ", ".join(f"{name} {rate / 1e9:.2f} GB/s" for name, rate in facts["speeds"].items())
     return (
@@ -128,7 +128,7 @@ def _section(workload: str, dtype: str, table: Rows, facts: Mapping[str, Any]) -
     floor = {row: cells["floor"].seconds for row, cells in table.items() if "floor" in cells}
     steps = {row: cells for row, cells in table.items() if "floor" not in cells}
     raw = next(iter(next(iter(steps.values())).values())).raw
-    parts = [f"### {workload}, {dtype}, {_mb(raw)} a file", "\n".join(_lines(steps))]
+    parts = [f"### {workload}, {dtype}, {mb(raw)} a file", "\n".join(_lines(steps))]
     if floor:
         singles = ", ".join(f"`{row}` {seconds:.2f} s" for row, seconds in floor.items())
         parts.append(f"The floor, on the same file: {singles}; together {sum(floor.values()):.2f} s.")
@@ -139,14 +139,14 @@ def _section(workload: str, dtype: str, table: Rows, facts: Mapping[str, Any]) -
 
 def _lines(table: Rows) -> Iterator[str]:
     names = ("step", "tool", "seconds", f"of {BASELINE}'s", "on disk after", "CPU s", "peak RSS", "private")
-    yield _line(*names, "stored", "of raw", "byte-identical")
+    yield line(*names, "stored", "of raw", "byte-identical")
     yield "|---|---|" + "---:|" * 8 + "---|"
     for row, cells in table.items():
         for tool, one in cells.items():
-            yield _line(row if tool == next(iter(cells)) else "", tool, *_values(one, cells.get(BASELINE)))
+            yield line(row if tool == next(iter(cells)) else "", tool, *_values(one, cells.get(BASELINE)))
 
 
-def _line(*values: str) -> str:
+def line(*values: str) -> str:
     return "| " + " | ".join(values) + " |"
 
 
@@ -156,25 +156,25 @@ def _values(one: Cell, baseline: Cell | None) -> list[str]:
     low, high = one.spread
     seconds = f"{one.seconds:.2f}" if low == high else f"{one.seconds:.2f} ({low:.2f} to {high:.2f})"
     ratio = f"{one.seconds / baseline.seconds:.2f}" if baseline and not baseline.failure else "-"
-    private = "-" if one.private is None else _mb(one.private)
-    stored = [_mb(one.stored), f"{one.stored / one.raw:.3f}"] if one.stored else ["-", "-"]
+    private = "-" if one.private is None else mb(one.private)
+    stored = [mb(one.stored), f"{one.stored / one.raw:.3f}"] if one.stored else ["-", "-"]
     came = {True: "yes", False: f"**no**{f' ({one.why})' if one.why else ''}", None: "-"}[one.identical]
-    return [seconds, ratio, f"{one.settled:.2f} s", f"{one.cpu:.2f}", _mb(one.rss), private, *stored, came]
+    return [seconds, ratio, f"{one.settled:.2f} s", f"{one.cpu:.2f}", mb(one.rss), private, *stored, came]
 
 
-def _mb(size: int) -> str:
+def mb(size: int) -> str:
     """Megabytes of 10^6 bytes."""
     return f"{size / 1e6:.0f} MB" if abs(size) >= 10e6 else f"{size / 1e6:.2f} MB"
 
 
 def _verdicts(table: Rows, dtype: str, floor: float, head: int) -> Iterator[str]:
-    yield _line("step", "goal for wvc", "reached", "against the others")
+    yield line("step", "goal for wvc", "reached", "against the others")
     yield "|---|---|---|---|"
     for row, cells in table.items():
         goals = list(_goals(row, cells, dtype, floor, head))
         wanted = "; ".join(goal for goal, _, _ in goals) or "-"
         reached = "; ".join(value if met else f"{value}: **missed**" for _, value, met in goals) or "-"
-        yield _line(row, wanted, reached, _contest(cells))
+        yield line(row, wanted, reached, _contest(cells))
 
 
 def _goals(row: str, cells: Mapping[str, Cell], dtype: str, floor: float, head: int) -> Iterator[tuple[str, str, bool]]:
@@ -191,7 +191,7 @@ def _goals(row: str, cells: Mapping[str, Cell], dtype: str, floor: float, head: 
     if row == "head changed":
         yield "<= 1.5 s", f"{own.seconds:.2f} s", own.seconds <= 1.5
         most = head + BOOKKEEPING
-        yield f"<= the head and 0.2 MB ({_mb(most)})", _mb(own.stored), own.stored <= most
+        yield f"<= the head and 0.2 MB ({mb(most)})", mb(own.stored), own.stored <= most
     if row == "export" and floor:
         yield f"<= 1.5 x the floor ({1.5 * floor:.2f} s)", f"{own.seconds:.2f} s", own.seconds <= 1.5 * floor
 
@@ -205,10 +205,10 @@ def _contest(cells: Mapping[str, Cell]) -> str:
     if not others:
         return "-"
     faster = [f"{tool}{_flaw(one)} {one.seconds:.2f} s" for tool, one in others.items() if one.seconds < own.seconds]
-    smaller = [f"{tool}{_flaw(one)} {_mb(one.stored)}" for tool, one in others.items() if one.stored < own.stored]
+    smaller = [f"{tool}{_flaw(one)} {mb(one.stored)}" for tool, one in others.items() if one.stored < own.stored]
     parts = [f"**lost** in time ({own.seconds:.2f} s) to {', '.join(faster)}" if faster else "fastest"]
     if own.stored:
-        parts.append(f"**lost** in size ({_mb(own.stored)}) to {', '.join(smaller)}" if smaller else "smallest")
+        parts.append(f"**lost** in size ({mb(own.stored)}) to {', '.join(smaller)}" if smaller else "smallest")
     return "; ".join(parts)
 
 
@@ -219,13 +219,13 @@ def _flaw(one: Cell) -> str:
 def _summary(real: Mapping[tuple[str, str], Rows]) -> Iterator[str]:
     """One line per model, precision and step; a column of size and seconds per tool."""
     tools = list(dict.fromkeys(tool for table in real.values() for cells in table.values() for tool in cells))
-    yield _line("base", "dtype", "step", "raw", *tools, "against the others")
+    yield line("base", "dtype", "step", "raw", *tools, "against the others")
     yield "|---|---|---|---:|" + "---|" * (len(tools) + 1)
     for (workload, dtype), table in real.items():
         for row, cells in table.items():
             values = [_brief(cells[tool]) if tool in cells else "-" for tool in tools]
-            raw = _mb(next(iter(cells.values())).raw)
-            yield _line(workload.removeprefix(REAL), dtype, row, raw, *values, _contest(cells))
+            raw = mb(next(iter(cells.values())).raw)
+            yield line(workload.removeprefix(REAL), dtype, row, raw, *values, _contest(cells))
 
 
 def _brief(one: Cell) -> str:

@@ -74,7 +74,7 @@ class Tool:
         return str(self.environment / "bin" / program)
 
     def version(self) -> str:
-        return self._ask(_wvc(), "--version").removeprefix("wvc ")
+        return self._ask(wvc_program(), "--version").removeprefix("wvc ")
 
     def _ask(self, *argv: str) -> str:
         return subprocess.run(argv, env=self.env, check=True, capture_output=True, text=True).stdout.strip()
@@ -100,16 +100,16 @@ class Tool:
     def place(self, source: Path, parent: str | None) -> None:
         """Put the file where the tool expects it; `parent` labels the commit that it was made from, if not the last."""
         if parent:
-            self._do(_wvc(), "switch", "--create", f"from-{parent}-{source.stem}", parent)
+            self._do(wvc_program(), "switch", "--create", f"from-{parent}-{source.stem}", parent)
 
     def commit(self, source: Path, label: str) -> Commands:
         if (self.folder / ".wvc").exists():
-            return [[_wvc(), "commit", "--weights", str(source), "-m", label]]
-        return [[_wvc(), "init", "--weights", str(source)]]
+            return [[wvc_program(), "commit", "--weights", str(source), "-m", label]]
+        return [[wvc_program(), "init", "--weights", str(source)]]
 
     def mark(self, label: str) -> None:
         """Give the last commit a name."""
-        self._do(_wvc(), "tag", label)
+        self._do(wvc_program(), "tag", label)
 
     def clear(self) -> None:
         """Remove what the last export wrote."""
@@ -117,10 +117,10 @@ class Tool:
 
     def export(self, label: str) -> Commands:
         """Write the file of the commit `label` to `result`, which is not there."""
-        return [[_wvc(), "export", label, str(self.result)]]
+        return [[wvc_program(), "export", label, str(self.result)]]
 
 
-def _wvc() -> str:
+def wvc_program() -> str:
     return str(Path(sys.executable).with_name("wvc"))
 
 
@@ -195,7 +195,7 @@ class GitTheta(GitLfs):
         }
 
     def version(self) -> str:
-        return _installed(self, "git-theta")
+        return installed(self, "git-theta")
 
     def _track(self) -> None:
         self._do("git", "lfs", "install", "--local")
@@ -241,7 +241,7 @@ class Xet(Tool):
         self.env["HF_HOME"] = str(self.folder / "cache")  # what it remembers of chunks lives and dies with the store
 
     def version(self) -> str:
-        return _installed(self, "hf-xet")
+        return installed(self, "hf-xet")
 
     def begin(self) -> None:
         super().begin()
@@ -263,7 +263,7 @@ class Xet(Tool):
         return [[self._bin("python"), "-c", DOWNLOAD, self._endpoint(), label, str(self.result)]]
 
 
-def _installed(tool: Tool, package: str) -> str:
+def installed(tool: Tool, package: str) -> str:
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return tool._ask(tool._bin("python"), "-c", code)
 
