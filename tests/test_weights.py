@@ -16,7 +16,8 @@ from wvc.repo.objects import Manifest, Tensor
 from wvc.repo.repository import Repository, create
 from wvc.store.packs import Pack
 from wvc.store.records import Draft
-from wvc.weights import DTYPES, Weights
+from wvc.tensors import DTYPES
+from wvc.weights import Weights
 
 SHAPES = st.lists(st.integers(0, 3), max_size=3)
 

@@ -1,4 +1,8 @@
-"""Weights: named tensors, read from a repository when they are asked for, written to it one by one."""
+"""Weights: named tensors, read from a repository when they are asked for, written to it one by one.
+
+Who asks for a tensor gets torch's, which takes seconds to load: so it is imported where a tensor is made or looked at.
+What is blended, stored or hashed is read as arrays, and does without.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
+from wvc.dtypes import DTYPES, Array
 from wvc.errors import ModelProblem
 from wvc.progress import SILENT, Progress
 from wvc.repo.commits import bases
@@ -25,23 +31,19 @@ from wvc.store.codecs import CHUNK
 from wvc.store.header import size_of
 from wvc.store.pieces import Pieces
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
-    "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64, "BOOL": torch.bool, "C64": torch.complex64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
-}  # fmt: skip
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = Mapping[str, "Tensor"]
 
 
 class LazyTensor(ABC):
     """One tensor that is read in pieces, by one thread at a time.
 
-    model: what errors call the model that it belongs to.
+    dtype: safetensors' name. model: what errors call the model that it belongs to.
     """
 
-    def __init__(self, dtype: torch.dtype, shape: Sequence[int], model: str = "") -> None:
+    def __init__(self, dtype: str, shape: Sequence[int], model: str = "") -> None:
         self.dtype, self.shape, self.model = dtype, tuple(shape), model
 
     @property
@@ -50,20 +52,31 @@ class LazyTensor(ABC):
 
     @property
     def nbytes(self) -> int:
-        return self.numel * self.dtype.itemsize
+        return self.numel * self.width
 
     @property
-    @abstractmethod
+    def width(self) -> int:
+        """Bytes of an element."""
+        return DTYPES[self.dtype].itemsize
+
+    @property
     def id(self) -> str:
-        """SHA-256 of the raw little-endian bytes: what a manifest calls the tensor."""
+        """SHA-256 of the raw little-endian bytes: what a manifest calls the tensor. Raises what `read` raises."""
+        return self._digest
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> torch.Tensor:
+    def read(self, start: int, stop: int) -> Array:
         """Elements start..stop in row-major order, (stop - start,); not to be written to. Raises Damage."""
 
-    @abstractmethod
-    def load(self) -> torch.Tensor:
+    def load(self) -> Tensor:
         """The whole tensor, checked. Raises Damage."""
+        from wvc import tensors
+
+        whole = np.empty(self.numel, DTYPES[self.dtype])
+        for start, stop in self.ranges():
+            whole[start:stop] = self.read(start, stop)
+        self.check()
+        return tensors.tensor(whole, self.dtype, self.shape)
 
     def check(self) -> None:  # noqa: B027  (only what is stored can be damaged)
         """Raises Damage unless all that `read` gives is what the id promises."""
@@ -72,54 +85,72 @@ class LazyTensor(ABC):
         """Ids of the tensors that `check` looks at, of which there is one copy only."""
         return frozenset()
 
+    def settled(self) -> LazyTensor:
+        """What is to be stored: another tensor where this one stands for it. Raises what is wrong with that."""
+        return self
+
     def ranges(self, size: int = CHUNK) -> Iterator[tuple[int, int]]:
         """Elements in pieces of about `size` bytes, in order."""
-        step = max(1, size // self.dtype.itemsize)
+        step = max(1, size // self.width)
         for start in range(0, self.numel, step):
             yield start, min(start + step, self.numel)
 
+    @cached_property
+    def _digest(self) -> str:
+        hasher = hashlib.sha256()
+        with recent.kept():
+            for start, stop in self.ranges():
+                hasher.update(_bytes(self.read(start, stop)))
+            self.check()
+        return hasher.hexdigest()
+
 
 class Held(LazyTensor):
-    """A tensor in memory."""
+    """A tensor in memory. name: what errors call it."""
 
-    def __init__(self, tensor: torch.Tensor, model: str = "") -> None:
-        super().__init__(tensor.dtype, tensor.shape, model)
+    def __init__(self, tensor: Tensor, model: str = "", name: str = "") -> None:
+        from wvc import tensors
+
+        super().__init__(tensors.name_of(tensor.dtype, name), tensor.shape, model)
         self._tensor = tensor.detach()
 
-    @cached_property
-    def id(self) -> str:
-        return id_of(self._tensor)
+    def read(self, start: int, stop: int) -> Array:
+        return self._array[start:stop]
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        return self._flat[start:stop]
-
-    def load(self) -> torch.Tensor:
+    def load(self) -> Tensor:
         return self._tensor
 
     @cached_property
-    def _flat(self) -> torch.Tensor:
-        return self._tensor.to("cpu").contiguous().reshape(-1)
+    def _array(self) -> Array:
+        from wvc import tensors
+
+        return tensors.array(self._tensor)
 
 
 class Stored(LazyTensor):
     """A tensor in a repository."""
 
     def __init__(self, repository: Repository, entry: Entry, model: str = "") -> None:
-        super().__init__(_dtype(entry), entry.shape, model)
+        if entry.dtype not in DTYPES:
+            raise ModelProblem(f"tensor {entry.name!r} is {entry.dtype}, which torch does not have")
+        super().__init__(entry.dtype, entry.shape, model)
         self._repository, self.entry = repository, entry
 
     @property
     def id(self) -> str:
         return self.entry.id
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        size = self.dtype.itemsize
+    def read(self, start: int, stop: int) -> Array:
         with self._repository.reader.explained(self.id):
-            data = self._pieces.read(start * size, stop * size)
-        return _tensor(data, self.dtype)
+            data = self._pieces.read(start * self.width, stop * self.width)
+        return np.frombuffer(data, DTYPES[self.dtype])
 
-    def load(self) -> torch.Tensor:
-        return read(self._repository, self.entry)
+    def load(self) -> Tensor:
+        """The whole tensor, mapped from its pack: a private map, so writing to it changes no file."""
+        from wvc import tensors
+
+        data = self._repository.tensor(self.entry)
+        return tensors.tensor(np.frombuffer(data, np.uint8), self.dtype, self.shape)
 
     def check(self) -> None:
         with self._repository.reader.explained(self.id):
@@ -133,7 +164,7 @@ class Stored(LazyTensor):
         return self._repository.reader.pieces(self.id, size_of(self.entry.dtype, self.entry.shape))
 
 
-class Weights(Mapping[str, torch.Tensor]):
+class Weights(Mapping[str, "Tensor"]):
     """Tensors by name, largest first, each read or made when it is asked for: nothing here holds a whole model.
 
     id: equal for equal weights; that of the manifest where there is one.
@@ -150,16 +181,16 @@ class Weights(Mapping[str, torch.Tensor]):
         return cls({t.name: Stored(repository, t, model) for t in entries}, lambda: manifest.weights)
 
     @classmethod
-    def holding(cls, tensors: Mapping[str, torch.Tensor], model: str = "") -> Weights:
+    def holding(cls, tensors: Tensors, model: str = "") -> Weights:
         """Tensors that are in memory."""
         names = sorted(tensors, key=lambda name: -tensors[name].nbytes)
-        return cls({name: Held(tensors[name], model) for name in names})
+        return cls({name: Held(tensors[name], model, name) for name in names})
 
     @cached_property
     def id(self) -> str:
         return self._id()
 
-    def __getitem__(self, name: str) -> torch.Tensor:
+    def __getitem__(self, name: str) -> Tensor:
         return self.lazy[name].load()
 
     def __iter__(self) -> Iterator[str]:
@@ -169,16 +200,14 @@ class Weights(Mapping[str, torch.Tensor]):
         return len(self.lazy)
 
 
-def read(repository: Repository, entry: Entry) -> torch.Tensor:
-    """One tensor, mapped from its pack: a private map, so writing to it changes no file."""
-    dtype = _dtype(entry)
-    data = repository.tensor(entry)
-    return _tensor(data, dtype).reshape(entry.shape)
+def read(repository: Repository, entry: Entry) -> Tensor:
+    """One tensor, as `Stored.load` gives it."""
+    return Stored(repository, entry).load()
 
 
 def store(
     batch: Batch,
-    weights: Mapping[str, torch.Tensor],
+    weights: Tensors,
     progress: Progress = SILENT,
     like: Sequence[Manifest] = (),
 ) -> tuple[Entry, ...]:
@@ -188,42 +217,43 @@ def store(
     like: models that these weights were made from, the likeliest to resemble them first.
     """
     known = weights if isinstance(weights, Weights) else Weights.holding(weights)
-    stored = {lazy.id: lazy for lazy in known.lazy.values() if isinstance(lazy, Stored)}
-    with one_thread():
-        for lazy in threads.spread(lambda lazy: _rely(batch, lazy), stored.values()):
-            progress.advance(lazy.nbytes)
-        # What two names share is made once; large tensors come first, so that little padding is needed behind them.
-        new = [lazy for lazy in dict.fromkeys(known.lazy.values()) if not isinstance(lazy, Stored)]
-        ids = dict(zip(new, batch.store([_blob(lazy, like, known) for lazy in new], progress), strict=True))
-    return tuple(
-        Entry(name, name_of(lazy.dtype, name), lazy.shape, ids.get(lazy) or lazy.id)
-        for name, lazy in sorted(known.lazy.items())
-    )
+    distinct = list(dict.fromkeys(known.lazy.values()))
+    settled = dict(zip(distinct, threads.spread(LazyTensor.settled, distinct), strict=True))
+    lazy = {name: settled[tensor] for name, tensor in known.lazy.items()}
+    stored = {tensor.id: tensor for tensor in lazy.values() if isinstance(tensor, Stored)}
+    for tensor in threads.spread(lambda tensor: _rely(batch, tensor), stored.values()):
+        progress.advance(tensor.nbytes)
+    # What two names share is made once; large tensors come first, so that little padding is needed behind them.
+    names = {tensor: name for name, tensor in reversed(lazy.items())}
+    new = [tensor for tensor in dict.fromkeys(lazy.values()) if not isinstance(tensor, Stored)]
+    blobs = [_blob(tensor, names[tensor], like) for tensor in new]
+    ids = dict(zip(new, batch.store(blobs, progress), strict=True))
+    return tuple(Entry(name, t.dtype, t.shape, ids.get(t) or t.id) for name, t in sorted(lazy.items()))
 
 
 def ids(weights: Weights, progress: Progress = SILENT) -> dict[str, str]:
     """Name -> the id that each tensor would be stored under; tensors of a repository are checked, not stored."""
 
     def id_and_size(lazy: LazyTensor) -> tuple[str, int]:
-        hasher = hashlib.sha256()
         with recent.kept():
-            for start, stop in lazy.ranges():
-                hasher.update(_bytes(lazy.read(start, stop)))
-            lazy.check()
-        return hasher.hexdigest(), lazy.nbytes
+            settled = lazy.settled()
+            id = settled.id
+            settled.check()
+        return id, lazy.nbytes
 
     found: dict[LazyTensor, str] = {}
     distinct = list(dict.fromkeys(weights.lazy.values()))
-    with one_thread():
-        for lazy, (id, size) in zip(distinct, threads.spread(id_and_size, distinct), strict=True):
-            found[lazy] = id
-            progress.advance(size)
+    for lazy, (id, size) in zip(distinct, threads.spread(id_and_size, distinct), strict=True):
+        found[lazy] = id
+        progress.advance(size)
     return {name: found[lazy] for name, lazy in weights.lazy.items()}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute in the calling thread alone: where several tensors are worked on at a time already."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -232,36 +262,27 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def name_of(dtype: torch.dtype, name: str) -> str:
-    """What safetensors calls `dtype`. Raises ModelProblem where it has no name for it."""
-    if dtype not in NAMES:
-        raise ModelProblem(f"tensor {name!r} is {dtype}, which safetensors files cannot hold")
-    return NAMES[dtype]
-
-
-def id_of(tensor: torch.Tensor) -> str:
+def id_of(tensor: Tensor) -> str:
     """The id that a manifest gives the tensor: SHA-256 of its raw little-endian bytes."""
-    return hashlib.sha256(_bytes(tensor.detach().to("cpu").contiguous())).hexdigest()
+    return Held(tensor).id
 
 
-def _rely(batch: Batch, lazy: Stored) -> Stored:
-    batch.rely_on(lazy.id)
-    return lazy
+def _rely(batch: Batch, tensor: Stored) -> Stored:
+    batch.rely_on(tensor.id)
+    return tensor
 
 
-def _blob(lazy: LazyTensor, like: Sequence[Manifest], weights: Weights) -> Blob:
-    name = next(name for name, other in weights.lazy.items() if other is lazy)
-    entry = Entry(name, name_of(lazy.dtype, name), lazy.shape, "")
+def _blob(lazy: LazyTensor, name: str, like: Sequence[Manifest]) -> Blob:
+    near = bases(Entry(name, lazy.dtype, lazy.shape, ""), like)
     if isinstance(lazy, Held):
-        return replace(held(entry.dtype, entry.shape, _bytes(lazy.read(0, lazy.numel))), bases=bases(entry, like))
-    size = lazy.dtype.itemsize
+        return replace(held(lazy.dtype, lazy.shape, _bytes(lazy.read(0, lazy.numel))), bases=near)
     return Blob(
-        entry.dtype,
-        entry.shape,
-        lambda start, stop: _bytes(lazy.read(start // size, stop // size)),
+        lazy.dtype,
+        lazy.shape,
+        lambda start, stop: _bytes(lazy.read(start // lazy.width, stop // lazy.width)),
         fixed=True,
-        bases=bases(entry, like),
-        costly=not isinstance(lazy, Stored),
+        bases=near,
+        costly=True,
         check=lazy.check,
         vouched=lazy.vouched(),
     )
@@ -269,24 +290,8 @@ def _blob(lazy: LazyTensor, like: Sequence[Manifest], weights: Weights) -> Blob:
 
 def _identity(lazy: Mapping[str, LazyTensor]) -> str:
     """Over names, dtypes, shapes and ids, as manifests have it."""
-    return Manifest(
-        tuple(Entry(name, name_of(t.dtype, name), t.shape, t.id) for name, t in sorted(lazy.items()))
-    ).weights
+    return Manifest(tuple(Entry(name, t.dtype, t.shape, t.id) for name, t in sorted(lazy.items()))).weights
 
 
-def _dtype(entry: Entry) -> torch.dtype:
-    if entry.dtype not in DTYPES:
-        raise ModelProblem(f"tensor {entry.name!r} is {entry.dtype}, which torch does not have")
-    return DTYPES[entry.dtype]
-
-
-def _tensor(data: memoryview, dtype: torch.dtype) -> torch.Tensor:
-    if not len(data):
-        return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(data, dtype=torch.uint8).view(dtype)
-
-
-def _bytes(tensor: torch.Tensor) -> memoryview:
-    if not tensor.numel():
-        return memoryview(b"")
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+def _bytes(array: Array) -> memoryview:
+    return array.view(np.uint8).data

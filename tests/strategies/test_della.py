@@ -10,22 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from wvc.errors import MergeProblem
+from wvc.errors import UsageError
 from wvc.strategies._models import Models
 from wvc.strategies.della import merge
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+from .tensors import FLOATS, flat, tensor
+
 SHAPES = [(), (0,), (1,), (7,), (5, 1), (4, 3, 2, 2), (600, 1001)]  # the last is more than 1 MiB, even in 16 bits
 WEIGHTS = [Fraction(1), Fraction(1, 2), Fraction(2)]
-
-
-def tensor(dtype, shape, seed):
-    return torch.from_numpy(np.asarray(np.random.default_rng(seed).normal(size=shape))).to(dtype)
-
-
-def flat(some):
-    return some.to(torch.float64).reshape(-1).numpy()
 
 
 def della(models, base, **options):
@@ -118,5 +111,5 @@ def test_a_density_of_one_keeps_all():
     {"consensus": "all"},
 ])  # fmt: skip
 def test_options_out_of_range_are_refused_before_anything_is_read(option):
-    with pytest.raises(MergeProblem, match=next(iter(option))):
+    with pytest.raises(UsageError, match=next(iter(option))):
         merge(Models.of([{"w": torch.ones(2)}]), Weights({}), **option)

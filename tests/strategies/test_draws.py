@@ -82,13 +82,13 @@ def test_numbers_are_uniform():
     assert np.abs(shares - 1 / 16).max() < 5 * math.sqrt(1 / 16 / n)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_norms_are_those_of_all_pieces(dtype):
     pieces = [
-        ([torch.tensor([1.0, -2.0], dtype=dtype), torch.tensor([0.0, 1.0], dtype=dtype)],
-         [torch.tensor([1.0, 0.0], dtype=dtype), torch.tensor([0.0, 0.0], dtype=dtype)]),
-        ([torch.tensor([3.0], dtype=dtype), torch.tensor([1.0], dtype=dtype)],
-         [torch.tensor([3.0], dtype=dtype), torch.tensor([0.0], dtype=dtype)]),
+        ([np.array([1.0, -2.0], dtype=dtype), np.array([0.0, 1.0], dtype=dtype)],
+         [np.array([1.0, 0.0], dtype=dtype), np.array([0.0, 0.0], dtype=dtype)]),
+        ([np.array([3.0], dtype=dtype), np.array([1.0], dtype=dtype)],
+         [np.array([3.0], dtype=dtype), np.array([0.0], dtype=dtype)]),
     ]  # fmt: skip
 
     assert norm_ratios(pieces) == [6 / 4, 1.0]

@@ -15,7 +15,8 @@ from wvc.strategies._gram import combination, cosines, gram, lengths, normalized
 from wvc.strategies._models import Models
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+from .tensors import FLOATS, flat
+
 SHAPES = [(), (0,), (1,), (7,), (4, 3, 2, 2), (65_537,), (600_001,)]  # the last is more than 1 MiB, even in 16 bits
 
 
@@ -28,10 +29,6 @@ def stack_of(tensors, base=None):
 def whole(shape, dtype, seed):
     """Small whole numbers, which every dtype holds and fp64 adds up exactly."""
     return torch.from_numpy(np.random.default_rng(seed).integers(-100, 101, size=shape)).to(dtype)
-
-
-def flat(tensor):
-    return tensor.to(torch.float64).reshape(-1).numpy()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

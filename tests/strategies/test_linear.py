@@ -15,18 +15,13 @@ from hypothesis import strategies as st
 
 from wvc.errors import MergeProblem
 from wvc.strategies import Models, linear
-from wvc.strategies.linear import Mean
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+from .tensors import FLOATS, tensor
 
 
 def merge(models: Sequence[Mapping[str, torch.Tensor]], coefficients: Sequence[Fraction] | None = None) -> Weights:
     return linear.merge(Models.of(models, coefficients))
-
-
-def tensor(dtype: torch.dtype, seed: int, n: int = 300) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=n)).to(dtype)
 
 
 def rounded(value: Fraction, dtype: torch.dtype) -> float:
@@ -37,7 +32,7 @@ def rounded(value: Fraction, dtype: torch.dtype) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_the_mean_is_the_exact_mean_rounded_once(dtype, count):
-    tensors = [tensor(dtype, seed) for seed in range(count)]
+    tensors = [tensor(dtype, (300,), seed) for seed in range(count)]
 
     merged = merge([{"w": t} for t in tensors])["w"]
 
@@ -50,7 +45,7 @@ def test_the_mean_is_the_exact_mean_rounded_once(dtype, count):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_fractions_weigh_as_they_say(dtype):
     shares = [Fraction(1, 3), Fraction(1, 6), Fraction(1, 2)]
-    tensors = [tensor(dtype, seed) for seed in range(3)]
+    tensors = [tensor(dtype, (300,), seed) for seed in range(3)]
 
     merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
 
@@ -133,37 +128,12 @@ def test_integers_and_booleans_are_one_models_own():
     assert (merged["steps"].item(), merged["mask"].tolist()) in [(5, [True, False]), (9, [False, True])]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_the_running_mean_is_the_average(dtype, count):
-    models = [{"w": tensor(dtype, seed), "n": torch.tensor(seed)} for seed in range(count)]
-    mean = Mean()
-    for model in models:
-        mean = mean.plus(model)
-
-    found, merged = mean.weights(), merge(models)
-
-    assert mean.count == count
-    assert torch.equal(found["w"], merged["w"]) and found["w"].dtype == dtype
-    assert found["n"].item() == 0  # the first that was added gives what is not averaged
-
-
-def test_a_running_mean_grows_without_changing_the_one_before():
-    one, two = {"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}
-    before = Mean().plus(one)
-
-    after = before.plus(two)
-
-    assert (before.weights()["w"].item(), after.weights()["w"].item()) == (1.0, 2.0)
-    assert one["w"].item() == 1.0
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_fine_fractions_of_narrow_numbers_are_summed_wide(dtype):
     """Drawn coefficients have 12 digits: their numerators would be rounded in fp32, and overflow with what is large."""
     shares = [Fraction(123456789012, 10**12), Fraction(10**12 - 123456789012, 10**12)]
     large = torch.finfo(dtype).max * torch.tensor([1.0, 0.5], dtype=torch.float64)
-    tensors = [torch.cat([tensor(dtype, seed), large.to(dtype)]) for seed in range(2)]
+    tensors = [torch.cat([tensor(dtype, (300,), seed), large.to(dtype)]) for seed in range(2)]
 
     merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
 
@@ -180,7 +150,7 @@ def test_fractions_too_long_for_a_float_are_rounded_once():
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=5).filter(any), st.integers(0, 2**30))
 def test_an_average_lies_between_its_models(parts, seed):
     shares = [Fraction(part, sum(parts)) for part in parts]
-    tensors = [tensor(torch.float32, seed + i, n=50) for i in range(len(parts))]
+    tensors = [tensor(torch.float32, (50,), seed + i) for i in range(len(parts))]
 
     merged = merge([{"w": t} for t in tensors], coefficients=shares)["w"]
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from wvc.errors import MergeProblem
 from wvc.strategies._models import Models
 from wvc.strategies.model_stock import merge
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-NARROW = FLOATS[1:]
-SHAPES = [(0,), (7,), (4, 3, 2, 2), (600_001,)]  # the last is more than 1 MiB, even in 16 bits
-
-
-def tensor(dtype, shape, seed):
-    return torch.from_numpy(np.asarray(np.random.default_rng(seed).normal(size=shape))).to(dtype)
+from .tensors import FLOATS, NARROW, SHAPES, flat, raw, tensor, worst
 
 
 def fine_tuned(dtype, shape, count):
@@ -43,21 +35,6 @@ def published(vectors, base, angle="cosine"):
     cosine = np.mean(pairs) if angle == "cosine" else np.cos(np.mean(np.arccos(pairs)))
     ratio = len(vectors) * cosine / (1 + (len(vectors) - 1) * cosine)
     return ratio * np.mean(vectors, axis=0) + (1 - ratio) * base
-
-
-def flat(some):
-    return some.to(torch.float64).reshape(-1).numpy()
-
-
-def worst(found, exact):
-    """The largest error, in units in the last place of `found`'s dtype."""
-    info = torch.finfo(found.dtype)
-    exponents = np.maximum(np.frexp(exact)[1] - 1.0, math.log2(info.smallest_normal))
-    return np.max(np.abs(flat(found) - exact) / (2.0**exponents * info.eps), initial=0.0)
-
-
-def raw(some):
-    return some.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 @pytest.mark.parametrize("dtype", NARROW)
@@ -123,20 +100,6 @@ def test_equal_models_come_back_bit_for_bit_from_any_base(dtype, count, angle):
     assert raw(merged) == raw(some)
 
 
-@pytest.mark.parametrize("dtype", NARROW)
-@pytest.mark.parametrize("count", [2, 3, 7])
-def test_what_nearly_equal_models_share_comes_back_bit_for_bit(dtype, count):
-    tensors = [tensor(dtype, (500,), 1) for _ in range(count)]
-    for i, some in enumerate(tensors):
-        some[0] *= 1 + 2 * i * torch.finfo(dtype).eps
-    base = tensors[0].clone()
-    base[1] += 100
-
-    merged = model_stock(tensors, base)
-
-    assert raw(merged[2:]) == raw(base[2:])
-
-
 def test_unrelated_changes_give_the_base_bit_for_bit():
     base = torch.tensor([-0.0, 1.0, 2.0])
 
@@ -189,34 +152,6 @@ def test_changes_that_cancel_out_are_refused_by_name(rows):
 
     assert "opposed=base" in str(problem.value.hint)
     assert torch.equal(kept, base)
-
-
-@given(st.lists(st.lists(st.integers(-(2**24), 2**24), min_size=3, max_size=3), min_size=3, max_size=3), st.booleans())
-def test_the_order_of_the_models_does_not_matter_bit_for_bit(rows, equal):
-    rows = [rows[0], rows[1], rows[0] if equal else rows[2]]
-    tensors = [torch.tensor(row, dtype=torch.float32) for row in rows]
-
-    merged = {raw(model_stock(order, torch.ones(3), opposed="base")) for order in permutations(tensors)}
-
-    assert len(merged) == 1
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_what_is_not_finite_is_refused_by_name(dtype, bad, place):
-    *tensors, base = [torch.tensor([bad if i == place else i, 1.0], dtype=dtype) for i in range(3)]
-
-    with pytest.raises(MergeProblem, match=r"'w'.*NaN or infinity"):
-        model_stock(tensors, base)
-
-
-@pytest.mark.parametrize("options", [{"angle": "chord"}, {"opposed": "refuse"}])
-def test_unknown_choices_are_refused_before_anything_is_read(options):
-    tensors = [torch.tensor([math.nan]), torch.tensor([1.0])]
-
-    with pytest.raises(MergeProblem, match=next(iter(options))):
-        model_stock(tensors, torch.zeros(1), **options)
 
 
 def test_it_takes_two_models():

@@ -13,13 +13,9 @@ from wvc.strategies._models import Models
 from wvc.strategies.task_arithmetic import merge
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-SHAPES = [(), (0,), (1,), (7,), (4, 3, 2, 2), (600_001,)]  # the last is more than 1 MiB, even in 16 bits
+from .tensors import FLOATS, SHAPES, tensor
+
 WEIGHTS = [Fraction(1, 3), Fraction(-2), Fraction(5, 4)]
-
-
-def tensor(dtype, shape, seed):
-    return torch.from_numpy(np.asarray(np.random.default_rng(seed).normal(size=shape))).to(dtype)
 
 
 def arithmetic(tensors, base, weights=None, **options):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from wvc.errors import MergeProblem
+from wvc.errors import UsageError
 from wvc.strategies._models import Models
 from wvc.strategies.ties import merge
 from wvc.weights import Weights
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+from .tensors import FLOATS, flat, worst
+
 SHAPES = {"scalar": (), "empty": (0, 3), "one": (1,), "bias": (7,), "conv": (4, 3, 2, 2), "large": (600_001,)}
 WEIGHTS = [Fraction(1), Fraction(1, 2), Fraction(2)]
 VECTORS = [(0.5, -0.1, 0.3, 0.05, -0.8), (-0.4, 0.2, 0.35, -0.06, -0.1), (0.2, -0.3, -0.02, 0.9, 0.3)]
@@ -31,10 +32,6 @@ def world(dtype, seed=0):
     models = [{n: base[n] + change[n] for n in SHAPES} | {"steps": torch.tensor(0)} for change in changes]
     models[1]["bias"] = base["bias"]
     return models, base
-
-
-def flat(tensor):
-    return tensor.to(torch.float64).reshape(-1).numpy()
 
 
 def ties(models, base, weights=None, **options):
@@ -57,14 +54,6 @@ def merged(changes, divisor="count", weights=None, elect="sum", undecided=0):
     return (changes * agrees).sum(0) / np.where(count == 0, 1, count)
 
 
-def worst(found, exact, wide):
-    """The largest error, less what fp32 (or fp64) may do to the sums, in units in the last place of the dtype."""
-    info = torch.finfo(found.dtype)
-    exponents = np.maximum(np.frexp(exact)[1] - 1.0, np.log2(info.smallest_normal))
-    error = np.maximum(np.abs(flat(found) - exact) - 8 * wide, 0)
-    return np.max(error / (2.0**exponents * info.eps), initial=0.0)
-
-
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("trim", ["model", "tensor"])
 def test_it_is_trim_elect_and_merge(dtype, trim):
@@ -83,7 +72,7 @@ def test_it_is_trim_elect_and_merge(dtype, trim):
     for n, shape in SHAPES.items():
         exact = flat(base[n]) + 1.5 * merged(changes[n] * np.array([[1.0], [0.5], [2.0]]))
         assert found[n].dtype == dtype and tuple(found[n].shape) == shape
-        assert worst(found[n], exact, 1e-7 if dtype.itemsize < 4 else 1e-16) <= (
+        assert worst(found[n], exact, 8e-7 if dtype.itemsize < 4 else 8e-16) <= (
             4 if dtype == torch.float64 else 0.5001
         )
 
@@ -184,5 +173,5 @@ def test_tied_tensors_count_once():
     {"elect": "max"}, {"divisor": "sum"}, {"undecided": "minority"},
 ])  # fmt: skip
 def test_options_out_of_range_are_refused_before_anything_is_read(option):
-    with pytest.raises(MergeProblem, match=next(iter(option))):
+    with pytest.raises(UsageError, match=next(iter(option))):
         merge(Models.of([{"w": torch.ones(2)}]), Weights({}), **option)

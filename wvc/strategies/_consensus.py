@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
+from wvc.dtypes import Array
 from wvc.errors import MergeProblem
 from wvc.strategies._models import Models
 
@@ -17,7 +18,8 @@ Elect = Literal["sum", "count"]
 Divisor = Literal["count", "weight", "none"]
 
 # (what each model changed, not weighted; it is overwritten) -> what to change.
-Fuse = Callable[[Sequence[Tensor]], Tensor]
+Fuse = Callable[[Sequence[Array]], Array]
+Signs = npt.NDArray[np.int8]
 
 
 def stated(models: Models) -> tuple[Fraction, ...]:
@@ -35,7 +37,7 @@ def fused(models: Models, consensus: Consensus, *, normalize: bool) -> Fuse:
     if consensus == "ties":
         return agreed(weights, divisor="weight" if normalize else "none")
     factors = [float(weight) for weight in (normalized(weights) if normalize else weights)]
-    return lambda changes: _sum(_weighted(changes, factors))
+    return lambda changes: _sum(weighted(changes, factors))
 
 
 def normalized(weights: Sequence[Fraction]) -> tuple[Fraction, ...]:
@@ -55,50 +57,83 @@ def agreed(
     undecided: the sign that is elected where that sum is 0; with 0, nothing is changed there.
     """
     factors = [float(weight) for weight in weights]
-    shares = [1.0] * len(factors) if divisor == "count" else [abs(factor) for factor in factors]
-    least = min((share for share in shares if share), default=1.0)
+    shares = [abs(factor) for factor in factors]
 
-    def fuse(changes: Sequence[Tensor]) -> Tensor:
-        changes = _weighted(changes, factors)
+    def fuse(changes: Sequence[Array]) -> Array:
+        changes = weighted(changes, factors)
         sign = ballot(changes, elect)
         if undecided:
-            sign.mul_(2).add_(undecided).sign_()
-        total, divided = torch.zeros_like(sign), torch.zeros_like(sign)
-        for change, share in zip(changes, shares, strict=True):
-            agreeing = change.mul_(sign).relu_()
-            total.add_(agreeing)
-            if divisor != "none":
-                divided.add_(agreeing.sign_(), alpha=share)
+            sign = _sign(2 * sign + np.int8(undecided))
+        total, agree = np.zeros_like(changes[0]), []
+        for change in changes:
+            np.multiply(change, sign, out=change)
+            agree.append(change > 0)
+            total += np.maximum(change, 0, out=change)
         if divisor != "none":
-            total.div_(divided.clamp_min_(least))  # where nobody agrees, 0 is divided
-        return total.mul_(sign)
+            total /= _counted(agree) if divisor == "count" else _shared(agree, shares, total)
+        total *= sign
+        return total
 
     return fuse
 
 
-def votes(weights: Sequence[Fraction], elect: Elect) -> Fuse:
+def votes(weights: Sequence[Fraction], elect: Elect) -> Callable[[Sequence[Array]], Signs]:
     """The sign that is elected for each element: -1, 0 or 1."""
     factors = [float(weight) for weight in weights]
-    return lambda changes: ballot(_weighted(changes, factors), elect)
+    return lambda changes: ballot(weighted(changes, factors), elect)
 
 
-def ballot(changes: Sequence[Tensor], elect: Elect) -> Tensor:
+def ballot(changes: Sequence[Array], elect: Elect) -> Signs:
     """The sign that `changes` elect, for each element; they stay as they are."""
-    return _sum(changes if elect == "sum" else [change.sign() for change in changes]).sign_()
+    if elect == "sum":
+        return _sign(_sum(changes))
+    counts: Array = np.zeros(len(changes[0]), np.int8 if len(changes) < 128 else np.int64)
+    for change in changes:
+        counts += _sign(change)
+    return _sign(counts)
 
 
-def moved(base: Tensor, change: Tensor, scale: Fraction) -> Tensor:
+def moved(base: Array, change: Array, scale: Fraction) -> Array:
     """base + scale * change; `change` is overwritten."""
-    # Subtracting a zero that is positive leaves even a -0 of the base as it is.
-    return base - change.mul_(-float(scale)).add_(0.0)
+    change *= change.dtype.type(-float(scale))
+    change += 0.0  # subtracting a zero that is positive leaves even a -0 of the base as it is
+    return np.subtract(base, change, out=change)
 
 
-def _weighted(changes: Sequence[Tensor], factors: Sequence[float]) -> list[Tensor]:
-    return [change if factor == 1 else change.mul_(factor) for change, factor in zip(changes, factors, strict=True)]
+def weighted(changes: Sequence[Array], factors: Sequence[float]) -> Sequence[Array]:
+    """`changes`, which are overwritten, times factors."""
+    for change, factor in zip(changes, factors, strict=True):
+        if factor != 1:
+            np.multiply(change, change.dtype.type(factor), out=change)
+    return changes
 
 
-def _sum(changes: Sequence[Tensor]) -> Tensor:
-    total = changes[0].clone()
+def _sum(changes: Sequence[Array]) -> Array:
+    total = changes[0].copy()
     for change in changes[1:]:
-        total.add_(change)
+        total += change
+    return total
+
+
+def _sign(values: Array) -> Signs:
+    # Several times faster than NumPy's, and 0 for NaN.
+    return np.subtract((values > 0).view(np.int8), (values < 0).view(np.int8))
+
+
+def _counted(agree: Sequence[npt.NDArray[np.bool_]]) -> Array:
+    """How many models agree; 1 where nobody does."""
+    counts: Array = np.zeros(len(agree[0]), np.uint8 if len(agree) < 256 else np.int64)
+    for agrees in agree:
+        counts += agrees.view(np.uint8)
+    np.maximum(counts, 1, out=counts)
+    return counts
+
+
+def _shared(agree: Sequence[npt.NDArray[np.bool_]], shares: Sequence[float], like: Array) -> Array:
+    """The sum of the shares of the models that agree; the least share where nobody does."""
+    total, part = np.zeros_like(like), np.empty_like(like)
+    for agrees, share in zip(agree, shares, strict=True):
+        total += np.multiply(agrees, like.dtype.type(share), out=part)
+    least = min((share for share in shares if share), default=1.0)
+    np.maximum(total, like.dtype.type(least), out=total)
     return total

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from wvc.dtypes import Array
 from wvc.strategies._models import Models, Stack
 
 Numbers = npt.NDArray[np.uint32]
@@ -42,7 +41,7 @@ def draws(models: Models, stack: Stack, seed: int) -> list[Draws]:
     return [Draws(_key(f"{seed}\n{model.id}\n{occurrence}\n{stack.name}")) for model, occurrence in known]
 
 
-def norm_ratios(pieces: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> list[float]:
+def norm_ratios(pieces: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> list[float]:
     """For each model, the sum of magnitudes of all its changes, divided by that of those that are left; 1 if none are.
 
     pieces: of a tensor, (the changes of each model, the same with 0 for what is dropped).
@@ -52,9 +51,8 @@ def norm_ratios(pieces: Iterable[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> 
     return [float(all / left) if left else 1.0 for all, left in zip(before, after, strict=True)]
 
 
-def _norm(changes: Tensor) -> float:
-    # NumPy adds in a fixed order; torch's depends on the processor.
-    return float(np.add.reduce(changes.abs().to(torch.float64).numpy()))
+def _norm(changes: Array) -> float:
+    return float(np.add.reduce(np.abs(changes).astype(np.float64, copy=False)))
 
 
 def _key(text: str) -> int:

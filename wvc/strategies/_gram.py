@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from wvc.dtypes import FP64, Array, widened
 from wvc.errors import MergeProblem
 from wvc.strategies._blended import Blend
 from wvc.strategies._models import Chunk, Stack
@@ -89,7 +89,7 @@ def combination(coefficients: Sequence[float | Fraction], stack: Stack) -> Blend
     used = {ids.index(id): share for id, share in shares.items() if share} or {0: Fraction(0)}
     weigh = weighted_sum(list(used.values()), stack)
 
-    def blend(chunk: Chunk) -> torch.Tensor:
+    def blend(chunk: Chunk) -> Array:
         values = [*chunk.values, *([] if chunk.base is None else [chunk.base])]
         return weigh(Chunk(chunk.start, tuple(values[i] for i in used), None))
 
@@ -133,7 +133,7 @@ def dot(one: Vector, other: Vector) -> float:
 def _pieces(stack: Stack, of: Literal["values", "deltas"]) -> Iterator[Floats]:
     """The distinct tensors in fp64, in order, (n, at most PIECE): in a buffer that the next piece overwrites."""
     count = len({tensor.id for tensor in stack.tensors})
-    buffer = torch.empty(count, min(PIECE, stack.numel), dtype=torch.float64)
+    buffer = np.empty((count, min(PIECE, stack.numel)))
     for start, stop in stack.tensors[0].ranges(1 << 20):
         values, base = stack.read(start, stop)
         distinct = {id(value): value for value in values}.values()
@@ -141,10 +141,10 @@ def _pieces(stack: Stack, of: Literal["values", "deltas"]) -> Iterator[Floats]:
             part = slice(first, min(first + PIECE, stop - start))
             rows = buffer[:, : part.stop - part.start]
             for row, value in zip(rows, distinct, strict=True):
-                row.copy_(_widened(value[part]))
+                np.copyto(row, widened(value[part], FP64))
             if of == "deltas" and base is not None:
-                rows -= _widened(base[part]).to(torch.float64)
-            yield rows.numpy()
+                rows -= widened(base[part], FP64)
+            yield rows
 
 
 def _total(values: Floats) -> float:
@@ -156,11 +156,6 @@ def _total(values: Floats) -> float:
         np.add(values[:half], values[left - half : left], out=values[:half])
         left -= half
     return float(values[0])
-
-
-def _widened(values: torch.Tensor) -> torch.Tensor:
-    # torch turns fp16 into fp64 number by number; by way of fp32 it takes half the time.
-    return values.float() if values.dtype == torch.float16 else values
 
 
 def _unmeasurable(stack: Stack) -> MergeProblem:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from wvc.strategies._magnitudes import patterns
+from wvc.dtypes import Array
+from wvc.strategies._magnitudes import Patterns, patterns
 from wvc.strategies._models import Chunk, Stack
 from wvc.strategies._trim import classes
 
@@ -50,11 +49,11 @@ class Ranks:
             yield self._stack.chunk(start, stop)
             start = stop
 
-    def of(self, model: int, start: int, changes: Tensor) -> Floats:
+    def of(self, model: int, start: int, changes: Array) -> Floats:
         """Of one model's `changes` in a span that begins at `start`, (n,)."""
         found = patterns(changes)
         if self._length > LONG:
-            ranks: Floats = self._table(start // self._length)[model, (found >> 16).numpy()]
+            ranks: Floats = self._table(start // self._length)[model, found >> 16]
             return ranks
         return _sorted(found.reshape(-1, self._length)).reshape(-1)
 
@@ -67,28 +66,30 @@ class Ranks:
         return self._tables
 
 
-def _sorted(found: Tensor) -> Floats:
+def _sorted(found: Patterns) -> Floats:
     """Ranks of each of the patterns in its row, (rows, n); 1/2 for a row of one."""
     rows, length = found.shape
     if length == 1:
         return np.full((rows, 1), 0.5)
     # Sorted together with their columns, which is several times faster than finding the order of the patterns.
-    keys = (found.to(torch.int64) << COLUMN).add_(torch.arange(length)).numpy()
+    keys = found.astype(np.int64)
+    keys <<= COLUMN
+    keys += np.arange(length)
     keys.sort(axis=1)
-    columns = torch.from_numpy(keys & (LONG - 1))
-    ranks = torch.linspace(0, 1, length, dtype=torch.float64).expand(rows, length)
-    found_ranks: Floats = torch.empty(rows, length, dtype=torch.float64).scatter_(1, columns, ranks).numpy()
-    return found_ranks
+    keys &= LONG - 1
+    ranks = np.empty((rows, length))
+    np.put_along_axis(ranks, keys, np.arange(length) / (length - 1), axis=1)
+    return ranks
 
 
 class Spans:
     """A tensor that is made span by span and read in pieces of any size. The last span is remembered."""
 
-    def __init__(self, stack: Stack, ranks: Ranks, make: Callable[[Chunk], Tensor]) -> None:
+    def __init__(self, stack: Stack, ranks: Ranks, make: Callable[[Chunk], Array]) -> None:
         self._stack, self._ranks, self._make = stack, ranks, make
-        self._begin, self._made = -1, torch.empty(0)
+        self._begin, self._made = -1, np.empty(0)
 
-    def read(self, start: int, stop: int) -> Tensor:
+    def read(self, start: int, stop: int) -> Array:
         """Elements start..stop: a copy."""
         pieces = []
         while start < stop:
@@ -97,4 +98,4 @@ class Spans:
                 self._begin, self._made = begin, self._make(self._stack.chunk(begin, end))
             pieces.append(self._made[start - begin : min(stop, end) - begin])
             start = end
-        return torch.cat(pieces)
+        return np.concatenate(pieces)

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from wvc.dtypes import DTYPES
 from wvc.store import threads
 from wvc.strategies._magnitudes import patterns
 from wvc.strategies._models import Stack
-from wvc.weights import one_thread
 
 # Applies a function to all items, and gives the results in order.
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -44,8 +43,7 @@ def ranked_together(stacks: Sequence[Stack], ranks: Sequence[int]) -> list[list[
     """The same of all `stacks` as if they were one tensor, in several threads."""
     if not stacks:
         return []
-    with one_thread():
-        return _ranked(stacks, ranks, threads.spread)
+    return _ranked(stacks, ranks, threads.spread)
 
 
 @dataclass
@@ -73,10 +71,10 @@ class Counts:
                 self.classes[i, 0] += stop - start
                 continue
             found = patterns(value, base)
-            self.classes[i] += torch.bincount(found >> 16, minlength=CLASSES).numpy()
+            self.classes[i] += np.bincount(found >> 16, minlength=CLASSES)
             for j, first in enumerate(self.starts[i]):
                 # what lies before wraps around, behind everything that is counted
-                offsets = (found - first * LOWER).numpy().view(np.uint32)
+                offsets = (found - np.int32(first * LOWER)).view(np.uint32)
                 np.add.at(self.single[i, j], offsets[offsets < AROUND * LOWER], 1)
 
     def __add__(self, other: Counts) -> Counts:
@@ -101,7 +99,7 @@ class Counts:
 def classes(stack: Stack, start: int, stop: int) -> npt.NDArray[np.int64]:
     """How many magnitudes of elements start..stop have which upper half, (k, CLASSES). Raises Damage."""
     counts = Counts.none([()] * len(stack.tensors))
-    step = max(1, PIECE // stack.dtype.itemsize)
+    step = max(1, PIECE // DTYPES[stack.dtype].itemsize)
     for first in range(start, stop, step):
         counts.count(stack, first, min(first + step, stop))
     return counts.classes

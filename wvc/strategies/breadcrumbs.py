@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from torch import Tensor
-
-from wvc.errors import MergeProblem
+from wvc.errors import UsageError
 from wvc.strategies._blended import Blend, blended
 from wvc.strategies._consensus import Consensus, fused, moved
-from wvc.strategies._magnitudes import below, shrunk
+from wvc.strategies._magnitudes import below, shrink
 from wvc.strategies._models import Models, Stack
 from wvc.strategies._ranges import check_choice, check_density
 from wvc.strategies._trim import ranked
@@ -29,22 +27,26 @@ def merge(
     r"""Return $\theta_0 + \lambda \sum_i w_i m_i (\theta_i - \theta_0)$, where masks $m_i$ drop outliers and noise.
 
     Of the n elements of a tensor, the `gamma` n largest changes are dropped and the `density` n that come next are
-    kept, both rounded down; but at least one is kept, and where both do not fit, fewer of the largest are dropped.
+    kept, both rounded down; but at least one is kept, even where fewer of the largest are then dropped.
     Magnitudes are compared in fp32, and all that are equal to one that is kept are kept. $w_i$ are the coefficients,
     1 each by default.
 
-    density: share of the changes to keep, in (0, 1]; 1 keeps all.
-    gamma: share of the largest changes to drop, in [0, 1); 1 - density - gamma of the smallest are dropped.
+    density: share of the changes to keep, in (0, 1]; 1 keeps all, and needs gamma=0.
+    gamma: share of the largest changes to drop, in [0, 1 - density]; what is missing to 1 is dropped of the smallest.
     consensus: add up all that is kept (none), or what has the sign that is elected for its element (ties).
     scale: $\lambda$, any fraction.
     normalize: divide by the sum of the weights; with consensus=ties, of the models that agree.
+
+    Raises UsageError for options out of range.
 
     Davari and Belilovsky, Model breadcrumbs, 2023, https://arxiv.org/abs/2312.06795
     """
     check_density(density)
     if not 0 <= gamma < 1:
-        raise MergeProblem(
-            f"gamma is {gamma}, not in [0, 1)", "it is the share of outliers: 0.01 is usual, 0 drops none"
+        raise UsageError(f"gamma is {gamma}, not in [0, 1)", "it is the share of outliers: 0.01 is usual, 0 drops none")
+    if density + gamma > 1:
+        raise UsageError(
+            f"density {density} and gamma {gamma} do not fit", "together they are at most 1; gamma=0 drops no outliers"
         )
     check_choice("consensus", consensus, Consensus)
     fuse = fused(models, consensus, normalize=normalize)
@@ -59,13 +61,8 @@ def merge(
         ]
         return lambda chunk: moved(
             chunk.origin,
-            fuse([_between(change, *pair) for change, pair in zip(chunk.deltas, limits, strict=True)]),
+            fuse([shrink(change, *pair) for change, pair in zip(chunk.deltas, limits, strict=True)]),
             scale,
         )
 
     return blended(models, base, rule, drops=True)
-
-
-def _between(change: Tensor, low: float, high: float) -> Tensor:
-    """`change` with 0 for magnitudes up to `low` and above `high`."""
-    return shrunk(change, low).sub_(shrunk(change, high))

@@ -6,11 +6,10 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from wvc.dtypes import Array
 from wvc.strategies._blended import Blend, blended
-from wvc.strategies._consensus import Consensus, fused, moved
+from wvc.strategies._consensus import Consensus, fused, moved, weighted
 from wvc.strategies._draws import ONE, Draws, draws, norm_ratios
 from wvc.strategies._models import Chunk, Models, Stack
 from wvc.strategies._ranges import check_choice, check_density
@@ -55,22 +54,20 @@ def merge(
         if rescale == "norm":
             factors = norm_ratios((chunk.deltas, _kept(chunk, drawn, density)) for chunk in stack.chunks())
 
-        def blend(chunk: Chunk) -> Tensor:
-            kept = _kept(chunk, drawn, density)
-            return moved(chunk.origin, fuse([change.mul_(f) for change, f in zip(kept, factors, strict=True)]), scale)
+        def blend(chunk: Chunk) -> Array:
+            return moved(chunk.origin, fuse(weighted(_kept(chunk, drawn, density), factors)), scale)
 
         return blend
 
     return blended(models, base, rule, drops=True)
 
 
-def _kept(chunk: Chunk, drawn: list[Draws], density: float) -> list[Tensor]:
+def _kept(chunk: Chunk, drawn: list[Draws], density: float) -> list[Array]:
     """The changes of each model, with 0 for those that are dropped."""
     if density == 1:
         return list(chunk.deltas)
     limit = np.uint32(min(round(density * ONE), ONE - 1))
-    kept = []
-    for change, numbers in zip(chunk.deltas, drawn, strict=True):
-        mask = numbers(chunk.start, chunk.start + len(change)) < limit
-        kept.append(change.mul_(torch.from_numpy(mask.view(np.uint8)).to(change.dtype)))
+    kept = list(chunk.deltas)
+    for change, numbers in zip(kept, drawn, strict=True):
+        np.multiply(change, numbers(chunk.start, chunk.start + len(change)) < limit, out=change)
     return kept

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from wvc.errors import MergeProblem
+from wvc.dtypes import Array
+from wvc.errors import UsageError
 from wvc.strategies._blended import Blend, blended
-from wvc.strategies._consensus import Consensus, fused, moved
+from wvc.strategies._consensus import Consensus, fused, moved, weighted
 from wvc.strategies._draws import ONE, Draws, draws, norm_ratios
 from wvc.strategies._models import Chunk, Models, Stack
 from wvc.strategies._ranges import check_choice, check_density
@@ -55,7 +52,7 @@ def merge(
     """
     check_density(density)
     if not epsilon >= 0 or (density < 1 and not 0 < density - epsilon <= density + epsilon < 1):
-        raise MergeProblem(
+        raise UsageError(
             f"density {density} and epsilon {epsilon} do not fit",
             "density - epsilon and density + epsilon are probabilities, between 0 and 1; epsilon=0.15 is usual",
         )
@@ -69,8 +66,8 @@ def merge(
         if rescale == "norm":
             factors = norm_ratios((chunk.deltas, pruned(chunk)) for chunk in pruned.ranks.chunks())
 
-        def change(chunk: Chunk) -> Tensor:
-            return fuse([left.mul_(factor) for left, factor in zip(pruned(chunk), factors, strict=True)])
+        def change(chunk: Chunk) -> Array:
+            return fuse(weighted(pruned(chunk), factors))
 
         spans = Spans(stack, pruned.ranks, change)
         return lambda chunk: moved(chunk.origin, spans.read(chunk.start, chunk.start + len(chunk.origin)), scale)
@@ -88,13 +85,14 @@ class _Pruned:
     epsilon: float
     divides: bool
 
-    def __call__(self, chunk: Chunk) -> list[Tensor]:
+    def __call__(self, chunk: Chunk) -> list[Array]:
         if self.density == 1:
             return list(chunk.deltas)
         return [self._model(i, chunk.start, change) for i, change in enumerate(chunk.deltas)]
 
-    def _model(self, i: int, start: int, change: Tensor) -> Tensor:
+    def _model(self, i: int, start: int, change: Array) -> Array:
         chances = self.density - self.epsilon + 2 * self.epsilon * self.ranks.of(i, start, change)
-        mask = self.drawn[i](start, start + len(change)) < chances * ONE
-        change.mul_(torch.from_numpy(mask.view(np.uint8)).to(change.dtype))
-        return change.div_(torch.from_numpy(chances).to(change.dtype)) if self.divides else change
+        change *= self.drawn[i](start, start + len(change)) < chances * ONE
+        if self.divides:
+            change /= chances.astype(change.dtype)
+        return change

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from wvc.errors import MergeProblem
+from wvc.errors import UsageError
 from wvc.strategies._blended import blended
 from wvc.strategies._gram import STRAIGHT, Matrix, Vector, dot, normalized, on_sphere, times
 from wvc.strategies._models import Models
@@ -22,14 +22,14 @@ def merge(models: Models, *, iterations: int = 100, tolerance: float = 1e-12) ->
     iterations: steps at most, 0 or more; with none it is multi-slerp. They cost no further reading.
     tolerance: radians, 0 or more; a step as short as that is not taken, and ends the search.
 
-    Sums are fp64 and rounded once. Raises MergeProblem for NaN and infinity.
+    Sums are fp64 and rounded once. Raises UsageError for options out of range, MergeProblem for NaN and infinity.
 
     Buss and Fillmore, Spherical averages, 2001, https://doi.org/10.1145/502122.502124
     """
     if iterations < 0:
-        raise MergeProblem(f"iterations is {iterations}, below 0", "100 is plenty: they cost next to nothing")
+        raise UsageError(f"iterations is {iterations}, below 0", "100 is plenty: they cost next to nothing")
     if not 0 <= tolerance < math.inf:
-        raise MergeProblem(f"tolerance is {tolerance}, not 0 or more", "1e-12 is less than fp32 can tell")
+        raise UsageError(f"tolerance is {tolerance}, not 0 or more", "1e-12 is less than fp32 can tell")
     shares = models.shares
     return blended(
         models, None, lambda stack: on_sphere(stack, shares, lambda c, w: _mean(c, w, iterations, tolerance))

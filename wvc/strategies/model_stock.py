@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Literal
 
 from wvc.errors import MergeProblem
 from wvc.strategies._blended import Blend, blended
 from wvc.strategies._gram import combination, cosines, gram
 from wvc.strategies._models import Models, Stack
+from wvc.strategies._ranges import check_choice
 from wvc.weights import Weights
 
 Angle = Literal["cosine", "angle"]
@@ -29,8 +30,8 @@ def merge(models: Models, base: Weights, *, angle: Angle = "cosine", opposed: Op
     angle: what is averaged where k > 2 give several angles, which the paper leaves open: their cosine, or the angle.
     opposed: where that cosine is below 0: take the base, or extrapolate beyond it (t < 0), as the formula says.
 
-    Sums are fp64 and rounded once. Raises MergeProblem for fewer than two models, for NaN and infinity, and, when it
-    extrapolates, for a tensor whose changes cancel out, where t has no value.
+    Sums are fp64 and rounded once. Raises UsageError for unknown options, MergeProblem for fewer than two models, for
+    NaN and infinity, and, when it extrapolates, for a tensor whose changes cancel out, where t has no value.
 
     Jang et al., Model Stock, 2024, https://arxiv.org/abs/2403.19522
     """
@@ -38,9 +39,8 @@ def merge(models: Models, base: Weights, *, angle: Angle = "cosine", opposed: Op
         raise MergeProblem("model-stock needs two models or more, and their base", "one model has no angle to others")
     if models.coefficients is not None:
         raise MergeProblem("model-stock takes no coefficients", "leave them out: it finds its own from the angles")
-    for name, value, choices in (("angle", angle, get_args(Angle)), ("opposed", opposed, get_args(Opposed))):
-        if value not in choices:
-            raise MergeProblem(f"{name} is {value!r}", f"there are {' and '.join(choices)}")
+    check_choice("angle", angle, Angle)
+    check_choice("opposed", opposed, Opposed)
     return blended(models, base, lambda stack: _stock(stack, angle, opposed))
 
 

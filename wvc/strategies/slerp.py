@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal
 
-from wvc.errors import MergeProblem
+from wvc.errors import MergeProblem, UsageError
 from wvc.strategies._blended import Blend, blended
 from wvc.strategies._gram import STRAIGHT, combination, cosines, gram, lengths, stretched
 from wvc.strategies._models import Models, Stack
+from wvc.strategies._ranges import check_choice
 from wvc.weights import Weights
 
 Norms = Literal["mixed", "interpolated"]
@@ -26,16 +27,21 @@ def merge(models: Models, *, parallel: float = 0.9995, norms: Norms = "mixed") -
     parallel: absolute cosine above which tensors are averaged, in [0, 1]; 1 averages only where it must.
     norms: mixed, the tensors as they are; interpolated, unit vectors, stretched to the average of the two lengths.
 
-    Sums are fp64 and rounded once. Raises MergeProblem unless there are two models, and for NaN and infinity.
+    Sums are fp64 and rounded once. Raises UsageError for options out of range, MergeProblem unless there are two
+    models, and for NaN and infinity.
 
     Shoemake, Animating rotation with quaternion curves, 1985, https://doi.org/10.1145/325334.325242
     """
+    if len(models) == 1:
+        raise MergeProblem(
+            "slerp goes between two models of different weights, and here is one",
+            "name two; karcher takes any number",
+        )
     if len(models) != 2:
         raise MergeProblem(f"slerp is for two models, not for {len(models)}", "use karcher for any number of them")
     if not 0 <= parallel <= 1:
-        raise MergeProblem(f"parallel is {parallel}, not in [0, 1]", "0.9995 is usual, 1 never averages needlessly")
-    if norms not in get_args(Norms):
-        raise MergeProblem(f"norms is {norms!r}", f"there are {' and '.join(get_args(Norms))}")
+        raise UsageError(f"parallel is {parallel}, not in [0, 1]", "0.9995 is usual, 1 never averages needlessly")
+    check_choice("norms", norms, Norms)
     shares = models.shares
     return blended(models, None, lambda stack: _arc(stack, shares, min(parallel, STRAIGHT), norms))
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal
 
-from torch import Tensor
+import numpy as np
 
+from wvc.dtypes import Array
 from wvc.store import threads
 from wvc.strategies._blended import Blend, blended
-from wvc.strategies._consensus import Divisor, Elect, Fuse, agreed, moved, stated, votes
-from wvc.strategies._magnitudes import below, shrunk
+from wvc.strategies._consensus import Divisor, Elect, Signs, agreed, moved, stated, votes
+from wvc.strategies._magnitudes import below, shrink
 from wvc.strategies._models import Chunk, Models, Stack
 from wvc.strategies._ranges import check_choice, check_density
 from wvc.strategies._trim import ranked, ranked_together
-from wvc.weights import Weights, one_thread
+from wvc.weights import Weights
 
 Trim = Literal["model", "tensor"]
 Undecided = Literal["drop", "majority", "positive"]
@@ -60,7 +61,7 @@ def merge(
     check_choice("divisor", divisor, Divisor)
     check_choice("undecided", undecided, Undecided)
     weights = stated(models)
-    stacks = [stack for stack in dict.fromkeys(models.stacks(base).values()) if stack.dtype.is_floating_point]
+    stacks = [stack for stack in dict.fromkeys(models.stacks(base).values()) if stack.is_floating]
     limits = _limits(stacks, trim, density, one_more)
     sign = int(undecided == "positive")
     if undecided == "majority":
@@ -99,16 +100,16 @@ def _remembered(limits: Limits) -> Limits:
     return recall
 
 
-def _majority(stacks: Sequence[Stack], limits: Limits, vote: Fuse) -> int:
+def _majority(stacks: Sequence[Stack], limits: Limits, vote: Callable[[Sequence[Array]], Signs]) -> int:
     """The sign that more elements have elected than the other: -1 or 1; 0 if none."""
 
     def balance(stack: Stack) -> int:
-        return sum(int(vote(_kept(chunk, limits(stack))).sum()) for chunk in stack.chunks(PIECE))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return sum(int(vote(_kept(chunk, limits(stack))).sum()) for chunk in stack.chunks(PIECE))
 
-    with one_thread():
-        total = sum(threads.spread(balance, [stack for stack in stacks if stack.is_mixed]))
+    total = sum(threads.spread(balance, [stack for stack in stacks if stack.is_mixed]))
     return (total > 0) - (total < 0)
 
 
-def _kept(chunk: Chunk, limits: Sequence[float]) -> list[Tensor]:
-    return [shrunk(change, limit) for change, limit in zip(chunk.deltas, limits, strict=True)]
+def _kept(chunk: Chunk, limits: Sequence[float]) -> list[Array]:
+    return [shrink(change, limit) for change, limit in zip(chunk.deltas, limits, strict=True)]

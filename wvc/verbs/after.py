@@ -10,6 +10,7 @@ from wvc.learning.network import Network
 from wvc.learning.recalibrate import recalibrate
 from wvc.progress import Progress
 from wvc.repo.repository import Repository
+from wvc.tensors import DTYPES
 from wvc.verbs import scoring, task
 from wvc.verbs.context import Context
 from wvc.verbs.data import Data, device_named
@@ -17,7 +18,6 @@ from wvc.verbs.eval import Evaluation, evaluate
 from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.mix import Mix
 from wvc.verbs.terms import Options
-from wvc.tensors import DTYPES
 from wvc.weights import Held, Weights
 
 BATCH = 64  # images that one estimate of the statistics is made of
@@ -50,7 +50,7 @@ def recalibrated(
     found = recalibrate(network, images, batch_size=BATCH, count=count or None, seed=0, device=place, progress=progress)
     own = {name.removeprefix("featurizer."): tensor for name, tensor in found.items()}  # as the family has it
     lazy = {
-        name: Held(own[name].to(held.dtype).reshape(held.shape)) if name in own else held
+        name: Held(own[name].to(DTYPES[held.dtype]).reshape(held.shape)) if name in own else held
         for name, held in merged.lazy.items()
     }
     notes = [f"estimated {len(own)} BatchNorm statistics anew"]

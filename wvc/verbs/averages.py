@@ -11,9 +11,9 @@ from torch import Tensor
 from wvc import architectures
 from wvc.learning import selection
 from wvc.learning.counts import Counts
+from wvc.learning.mean import Mean
 from wvc.learning.network import Network
 from wvc.learning.selection import Tie, Verdict
-from wvc.strategies.linear import Mean
 from wvc.verbs.candidates import Candidate
 from wvc.verbs.mix import Mix
 from wvc.weights import Weights, one_thread

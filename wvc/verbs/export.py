@@ -16,7 +16,7 @@ from wvc.repo.arrangement import File
 from wvc.repo.export import Written, fill
 from wvc.repo.objects import Manifest
 from wvc.repo.repository import Repository
-from wvc.weights import DTYPES
+from wvc.tensors import DTYPES
 
 
 def export_checkpoint(
