@@ -16,7 +16,12 @@ WvcError
 ├── TrainingProblem                out of memory, no such device, nothing to resume
 │   └── Diverged                   the loss is not a number
 ├── MergeProblem                   unrelated, incompatible, nothing to merge
-└── RecipeProblem                  a recipe that cannot be cooked
+├── RecipeProblem                  a recipe that cannot be cooked
+└── RemoteProblem                  another repository that cannot be used as asked
+    ├── Unreachable                nobody answers
+    ├── Refused                    the other side says no
+    ├── Unclear                    the reply was lost: it may have happened or not
+    └── Rewound                    its history is not what it was
 """
 
 from __future__ import annotations
@@ -201,3 +206,23 @@ class MergeProblem(WvcError):
 
 class RecipeProblem(WvcError):
     """A recipe that cannot be cooked."""
+
+
+class RemoteProblem(WvcError):
+    """Another repository cannot be used as asked."""
+
+
+class Unreachable(RemoteProblem):
+    """Nobody answers."""
+
+
+class Refused(RemoteProblem):
+    """The other side says no; message and hint are what it said."""
+
+
+class Unclear(RemoteProblem):
+    """The reply to a write was lost: it may have happened or not."""
+
+
+class Rewound(RemoteProblem):
+    """A remote whose history is not what it was: restored from an older copy, forked, or another repository."""

@@ -12,17 +12,21 @@ from wvc.repo.repository import Repository
 
 
 def command(
-    source: Annotated[str, typer.Argument(help="Folder of the repository to copy")],
+    source: Annotated[str, typer.Argument(help="Repository to copy: a folder, or http(s)://...")],
     path: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder of the copy")] = None,
     branch: Annotated[str | None, typer.Option("--branch", "-b", help="Branch to begin on")] = None,
+    no_weights: Annotated[
+        bool, typer.Option("--no-weights", help="Copy the history alone; `wvc fetch --weights` brings weights later")
+    ] = False,
 ) -> None:
     """Copy a repository with its history, every byte checked."""
     from wvc.verbs.clone import clone
 
-    if "://" in source:
-        raise UsageError(f"cannot clone {source}", "name a folder: other places are not supported yet")
-    place = path or Path(Path(source).resolve().name)
-    console.show(clone(Path(source), place, branch, console.progress()), render)
+    name = source.rstrip("/").rpartition("/")[2] if "://" in source else Path(source).resolve().name
+    if path is None and not names.WORD.fullmatch(name):
+        raise UsageError("what shall the copy be called?", f"wvc clone {source} DIR")
+    place = path or Path(name)
+    console.show(clone(source, place, branch, weights=not no_weights, progress=console.progress()), render)
 
 
 def render(made: Repository) -> str:

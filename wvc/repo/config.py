@@ -53,6 +53,14 @@ class Config:
         with disk(self._path):
             replace(self._path, tomlkit.dumps(document).encode("utf-8"), self._folder / "tmp")
 
+    def without_weights(self) -> str | None:
+        """Name of a remote from which history came without weights; None if there is none."""
+        remotes = self.get("remotes")
+        for name, remote in remotes.items() if isinstance(remotes, Mapping) else ():
+            if isinstance(remote, Mapping) and remote.get("weights") is False:
+                return str(name)
+        return None
+
     def author(self) -> str:
         """WVC_AUTHOR, else `user.name`, else the login name, as text that can be stored."""
         name = os.environ.get("WVC_AUTHOR") or self.get("user", "name") or _login()

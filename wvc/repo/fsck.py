@@ -70,10 +70,11 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
         _check_entries(reader, pack, contents, report, progress)
     progress.stop()
     objects = contents.objects
-    _check_links(objects, contents.sizes, report)
+    partial = repository.config.without_weights() is not None
+    _check_links(objects, contents.sizes, report, partial=partial)
     _check_refs(repository, objects, report)
     _check_attachments(repository, objects, report)
-    report.lost = _lost(repository, contents, holders)
+    report.lost = _lost(repository, contents, holders) if report.problems else []
     if not report.problems:  # what is damaged makes projections differ, and is named already
         _check_lineage(repository, report)
     return report
@@ -135,10 +136,23 @@ def _problem(reader: Reader, pack: Pack, id: str) -> Damage | None:
     return None
 
 
-def _check_links(objects: dict[str, Object], found: dict[str, int], report: Report) -> None:
-    """Whatever an object names must be there, and be what the object takes it for."""
+def _check_links(objects: dict[str, Object], found: dict[str, int], report: Report, *, partial: bool) -> None:
+    """Whatever an object names must be there, and be what the object takes it for.
+
+    partial: weights may have stayed with a remote.
+    """
+    away = {
+        target
+        for item in objects.values()
+        for _, target, kind in _named(item)
+        if partial and kind is None and isinstance(item, Manifest) and target not in found
+    }
+    if away:
+        report.counts["tensors and files that a remote has"] = len(away)
     for id, item in objects.items():
         for what, target, kind in _named(item):
+            if target in away:
+                continue
             if target not in found:
                 report.problems.append(f"{type(item).__name__.lower()} {id[:12]} names {what} {target[:12]}: missing")
             elif kind is not None and not isinstance(objects.get(target), kind):

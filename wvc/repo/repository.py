@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from wvc.errors import CorruptObject, Damage, NoCommitYet, RepositoryExists
+from wvc.errors import CorruptObject, Damage, MissingObject, NoCommitYet, RepositoryExists
 from wvc.repo import damage, location, names
 from wvc.repo.config import Config, now
 from wvc.repo.lineage import Lineage
@@ -137,6 +137,9 @@ class Repository:
         with self._lock, contextlib.suppress(Damage):  # whatever else is wrong is another matter
             (item,) = damage.touched(self.lineage, self.refs, [id], self.branch)
             item.explain(problem)
+        origin = self.config.without_weights()
+        if origin is not None and isinstance(problem, MissingObject) and id[:12] in problem.message:
+            problem.hint = f"history came without weights: `wvc fetch --weights {origin} REV` brings those of REV"
 
     def packs_with(self, id: str) -> Sequence[str]:
         """Names of the packs that hold `id`."""

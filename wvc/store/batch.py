@@ -19,8 +19,8 @@ from wvc.store.choice import Choice, choose
 from wvc.store.codecs import Plan
 from wvc.store.copies import Copy
 from wvc.store.durable import disk
-from wvc.store.pack_writer import PackWriter, room
-from wvc.store.packs import MAX_ENTRIES, Stored
+from wvc.store.pack_writer import PackWriter, room, second
+from wvc.store.packs import MAX_ENTRIES, Pack, Stored
 from wvc.store.reader import Reader
 from wvc.store.reading import Reading, equals
 
@@ -53,6 +53,7 @@ class Batch:
         self._main: PackWriter | None = None
         self._free: list[PackWriter] = []  # for what is wide; in nobody's hands now
         self._sealed: list[str | None] = []  # packs of the first writers, to which nothing is added; None for no pack
+        self._adopted: list[str] = []  # packs that were taken whole
         self._stop = threading.Event()
         self._lock = threading.Lock()  # of everything here but the bytes themselves
         self._stored: set[str] = set()
@@ -88,6 +89,15 @@ class Batch:
         with disk(self._tmp), self._lock:
             self._writer().copy(copy.id, entry.dtype, entry.shape, copy.stored, copy.pack.pieces(copy.id))
 
+    def adopt(self, pack: Pack) -> None:
+        """Take a whole pack that was checked, under a name of its own: by a second name for the file where that can be.
+
+        Every difference in it must rest on what is stored, or in this batch.
+        """
+        with disk(self._tmp), self._lock:
+            self._adopted.append(second(pack.path, self._folder, self._tmp))
+            self._stored.update(pack.ids())
+
     def put(self, data: bytes) -> str:
         """Store a JSON object; return its id."""
         id = digest(data)
@@ -110,7 +120,7 @@ class Batch:
         for writer in self._writers[len(self._sealed) :]:
             self._sealed.append(writer.publish() if len(writer) else None)
         self._main, self._free = None, []
-        names = tuple(name for name in self._sealed if name is not None)
+        names = (*self._adopted, *(name for name in self._sealed if name is not None))
         self.needs.update(names)
         return names
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wvc.errors import CorruptLog, RefMoved, WvcError
@@ -66,9 +66,8 @@ class Log:
         for attempt in range(RETRIES):
             state = State(first) if first else self.head()
             wanted = draft(state)
-            _check(state, wanted)
-            transaction = _transaction(state, wanted)
-            if self._put(transaction, state):
+            transaction, data = compose(state, wanted)
+            if self._put(transaction.number, data):
                 self._head = None if first else self._head
                 return transaction
             time.sleep(random.uniform(0, min(0.5, 0.002 * 2**attempt)))
@@ -76,25 +75,17 @@ class Log:
 
     def verify(self) -> State:
         """Read every record from the first and check chain and checkpoints. Raises CorruptLog."""
-        state = State("")
-        for number in range(1, self._last() + 1):
-            data = self._read(number)
-            if data is None:
-                raise CorruptLog(number, "it is missing")
-            transaction, checkpoint = parse(data, number)
-            state = state.after(transaction, digest(data))
-            if (number % EVERY == 0) != (checkpoint is not None):
-                raise CorruptLog(number, f"every {EVERY}th record carries the full state, and no other")
-            if checkpoint is not None and checkpoint != state.json():
-                raise CorruptLog(number, "the full state in it is not the sum of what came before")
-        return state
+        return verified((self._present(number) for number in range(1, self._last() + 1)), State(""))
 
-    def _put(self, transaction: Transaction, state: State) -> bool:
-        value = transaction.json()
-        if transaction.number % EVERY == 0:
-            value["state"] = state.after(transaction, "").json()
+    def _present(self, number: int) -> bytes:
+        data = self._read(number)
+        if data is None:
+            raise CorruptLog(number, "it is missing")
+        return data
+
+    def _put(self, number: int, data: bytes) -> bool:
         try:
-            create(self._path(transaction.number), dumps(value), self._tmp)
+            create(self._path(number), data, self._tmp)
         except FileExistsError:
             return False
         return True
@@ -139,6 +130,29 @@ class Log:
         if len(data) > LARGEST:
             raise CorruptLog(number, "it is far too large")
         return data
+
+
+def compose(state: State, draft: Draft) -> tuple[Transaction, bytes]:
+    """The record that follows `state`, and its bytes. Raises RefMoved, WvcError where it cannot follow."""
+    _check(state, draft)
+    transaction = _transaction(state, draft)
+    value = transaction.json()
+    if transaction.number % EVERY == 0:
+        value["state"] = state.after(transaction, "").json()
+    return transaction, dumps(value)
+
+
+def verified(records: Iterable[bytes], state: State) -> State:
+    """The state after `records`, which follow `state`, all of them looked at. Raises CorruptLog."""
+    for data in records:
+        number = state.number + 1
+        transaction, checkpoint = parse(data, number)
+        state = state.after(transaction, digest(data))
+        if (number % EVERY == 0) != (checkpoint is not None):
+            raise CorruptLog(number, f"every {EVERY}th record carries the full state, and no other")
+        if checkpoint is not None and checkpoint != state.json():
+            raise CorruptLog(number, "the full state in it is not the sum of what came before")
+    return state
 
 
 def _check(state: State, draft: Draft) -> None:

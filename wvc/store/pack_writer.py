@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +15,7 @@ from pathlib import Path
 from wvc.errors import CorruptObject
 from wvc.store.blobs import Bytes
 from wvc.store.canonical import digest
-from wvc.store.durable import Draft
+from wvc.store.durable import Draft, sync_folder
 from wvc.store.header import MAX_HEADER, parse_header
 from wvc.store.packs import ALIGNMENT, SUFFIX, Stored
 
@@ -165,6 +167,38 @@ class PackWriter:
 
     def _end(self) -> int:
         return max((entry.stop for entry in self._written.values()), default=self._room)
+
+
+def second(pack: Path, folder: Path, tmp: Path) -> str:
+    """Put the file `pack` into `folder` under a name of its own, durable: the same header, a fresh nonce."""
+    name = f"{pack.name.split('.', maxsplit=1)[0]}.{secrets.token_hex(8)}"
+    target = folder / (name + SUFFIX)
+    fd = os.open(pack, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+        with contextlib.suppress(PermissionError):  # of another user's file
+            os.fchmod(fd, 0o444)
+        try:
+            os.link(pack, target, follow_symlinks=False)
+            sync_folder(folder)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                raise
+            _copy(fd, target, tmp)
+    finally:
+        os.close(fd)
+    return name
+
+
+def _copy(fd: int, target: Path, tmp: Path) -> None:
+    draft, position = Draft(tmp), 0
+    try:
+        while data := os.pread(fd, 1 << 24, position):
+            draft.write(data, position)
+            position += len(data)
+        draft.publish(target)
+    finally:
+        draft.close()
 
 
 def _checked(id: str, hash: str, pieces: Iterable[Bytes]) -> Iterator[Bytes]:

@@ -97,6 +97,10 @@ class Reader:
         """True if a pack is known to hold `id`, whether it can be read or not."""
         return bool(self._find(id))
 
+    def names_with(self, id: str) -> Sequence[str]:
+        """Names of the packs that hold `id`."""
+        return self._find(id)
+
     def best(self, id: str, size: int | None = None) -> Copy:
         """The copy that takes the least to decode, not checked. Raises MissingObject, Damage."""
         return self._resolve(id, {}, size=size)

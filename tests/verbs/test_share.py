@@ -1,0 +1,376 @@
+"""Fetch, pull and push between repositories."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from wvc.errors import CorruptLog, Damage, MergeProblem, RemoteProblem, Rewound, Unclear, Unreachable, UsageError
+from wvc.remotes import folder
+from wvc.repo import names
+from wvc.repo.fsck import fsck
+from wvc.repo.repository import Repository, create
+from wvc.store.records import Draft, Move
+from wvc.verbs import remote, terms
+from wvc.verbs.clone import clone
+from wvc.verbs.fetch import complete, fetch
+from wvc.verbs.pull import pull
+from wvc.verbs.push import Options, push
+from wvc.weights import Weights
+
+from .conftest import Shelf
+
+
+def numbers(seed: int, n: int = 3000) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=n).astype(np.float32)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """An empty repository that all share."""
+    create(tmp_path / "hub", Draft("init", "Ada", 0, default_branch="main"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def ada(tmp_path: Path, hub: Path) -> Shelf:
+    """Somebody with a base and two fine-tunes of it, and the hub as a remote; nothing is pushed yet."""
+    shelf = Shelf(tmp_path / "ada")
+    shelf.put("main", {"w": numbers(0), "b": numbers(1, 10)})
+    for i, branch in enumerate(("one", "two")):
+        shelf.put(branch, {"w": numbers(0) + numbers(5 + i) / 1000, "b": numbers(1, 10)})
+    remote.add(shelf.repository, "hub", str(hub))
+    return shelf
+
+
+def is_whole(path: Path) -> bool:
+    return not fsck(Repository(path)).problems
+
+
+def held(repository: Repository, ref: str) -> dict[str, np.ndarray]:
+    weights = Weights.of(repository, repository.manifest(repository.commit(repository.refs[ref])))
+    return {name: weights[name].numpy() for name in weights}
+
+
+def sent(shelf: Shelf, *refs: str, **options: Any) -> Any:
+    return push(shelf.repository, "hub", Options(refs, **options))
+
+
+class TestPush:
+    """What arrives, and what does not."""
+
+    def test_a_branch_arrives_with_all_that_it_needs_and_nothing_else(self, ada: Shelf, hub: Path):
+        sent(ada, "one")
+
+        there = Repository(hub)
+        assert set(there.refs) == {"refs/heads/one"}
+        np.testing.assert_array_equal(held(there, "refs/heads/one")["w"], held(ada.repository, "refs/heads/one")["w"])
+        assert is_whole(hub)
+        other = ada.repository.manifest(ada.tip("two")).by_name["w"].id
+        assert not there.reader.has(other)
+
+    def test_what_is_there_does_not_go_again(self, ada: Shelf, hub: Path):
+        first = sent(ada, "main").sent
+
+        second = sent(ada, "one").sent
+
+        assert 0 < second < first
+        assert sent(ada, "one").moves == ()
+
+    def test_no_byte_of_what_was_not_pushed_leaves(self, ada: Shelf, hub: Path):
+        secret = numbers(99)
+        ada.put("private", {"w": secret, "b": numbers(1, 10)}, start="one")
+        ada.put("public", {"w": secret + 1e-4, "b": numbers(1, 10)}, start="private")
+        ada.repository.record(None, [Move("refs/heads/later", None, ada.tip("two").id)], "later")
+
+        sent(ada, "two")
+
+        packs = b"".join(path.read_bytes() for path in (hub / ".wvc" / "packs").iterdir())
+        for branch in ("one", "private", "public"):
+            id = ada.repository.manifest(ada.tip(branch)).by_name["w"].id
+            assert id.encode() not in packs
+            assert bytes(ada.repository.read(id))[:64] not in packs
+
+    def test_all_branches_arrive_or_none(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "one")
+        bea = clone(hub, tmp_path / "bea", "one")
+        ada.put("one", {"w": numbers(8), "b": numbers(1, 10)}, start="one")
+        sent(ada, "one")
+        bea.record(None, [Move("refs/heads/new", None, bea.refs["refs/heads/one"])], "new")
+
+        with pytest.raises(RemoteProblem, match="has what is not here"):
+            push(bea, "origin", Options(("one", "new")))
+        assert "refs/heads/new" not in Repository(hub).refs
+
+    def test_what_others_did_is_replaced_only_with_force(self, ada: Shelf, hub: Path):
+        sent(ada, "one:main")
+        with pytest.raises(RemoteProblem, match="no ancestor"):
+            sent(ada, "two:main")
+
+        with pytest.raises(RemoteProblem, match="not where you saw it"):
+            sent(ada, "two:main", lease={"refs/heads/main": ada.tip("two").id})
+        sent(ada, "two:main", lease={"refs/heads/main": ada.tip("one").id})
+
+        assert Repository(hub).refs["refs/heads/main"] == ada.tip("two").id
+
+    def test_a_branch_can_be_removed(self, ada: Shelf, hub: Path):
+        sent(ada, "one", "two")
+
+        sent(ada, "two", delete=True)
+
+        assert set(Repository(hub).refs) == {"refs/heads/one"}
+        with pytest.raises(UsageError, match="has no two"):
+            sent(ada, "two", delete=True)
+
+    def test_a_dry_run_sends_nothing(self, ada: Shelf, hub: Path):
+        pushed = sent(ada, "one", dry_run=True)
+
+        assert [move.ref for move in pushed.moves] == ["refs/heads/one"]
+        assert not Repository(hub).refs and not list((hub / ".wvc" / "packs").iterdir())
+
+    def test_nothing_damaged_is_sent(self, ada: Shelf, hub: Path):
+        ada.flip(ada.repository.manifest(ada.tip("one")).by_name["w"].id)
+
+        with pytest.raises(Damage):
+            sent(ada, "one")
+        assert not Repository(hub).refs
+
+    def test_many_who_push_at_once_all_end_well(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        people = [clone(hub, tmp_path / f"p{i}") for i in range(4)]
+        problems: list[BaseException] = []
+
+        def work(i: int) -> None:
+            try:
+                for j in range(4):
+                    id = people[i].refs["refs/heads/main"]
+                    refs = [f"refs/heads/p{i}/{j}/{k}" for k in range(3)]
+                    people[i].record(None, [Move(ref, None, id) for ref in refs], "more")
+                    push(people[i], "origin", Options(tuple(map(names.short, refs))))
+            except BaseException as error:
+                problems.append(error)
+
+        workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+        assert not problems
+        assert len([ref for ref in Repository(hub).refs if ref.startswith("refs/heads/p")]) == 48
+        assert Repository(hub).log.verify().number == 2 + 16
+        assert is_whole(hub)
+
+
+class Unreliable(folder.Folder):
+    """Loses every reply to a put of a record: some after it happened, some before."""
+
+    happens = True
+
+    def put(self, kind: Any, name: str, source: Any, size: int) -> bool:
+        if kind == "packs":
+            return super().put(kind, name, source, size)
+        if self.happens:
+            super().put(kind, name, source, size)
+        type(self).happens = not self.happens
+        raise Unclear("the reply was lost")
+
+
+@pytest.mark.parametrize("happens", [True, False])
+def test_a_lost_reply_is_settled_by_looking(ada: Shelf, hub: Path, monkeypatch: pytest.MonkeyPatch, happens: bool):
+    Unreliable.happens = happens
+    monkeypatch.setattr(folder, "Folder", Unreliable)
+
+    pushed = sent(ada, "one")
+
+    assert [move.new for move in pushed.moves] == [ada.tip("one").id]
+    assert Repository(hub).log.verify().number == 2
+
+
+class TestFetch:
+    """What comes."""
+
+    def test_branches_tags_and_their_history_come(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        bea = clone(hub, tmp_path / "bea")
+        ada.repository.record(None, [Move("refs/tags/v1", None, ada.tip("one").id)], "tag")
+        sent(ada, "two", "v1")
+
+        fetched = fetch(bea, "origin")
+
+        assert {move.ref for move in fetched.moves} == {"refs/remotes/origin/two", "refs/tags/v1"}
+        np.testing.assert_array_equal(
+            held(bea, "refs/remotes/origin/two")["w"], held(ada.repository, "refs/heads/two")["w"]
+        )
+        assert fetch(bea, "origin").moves == () and is_whole(tmp_path / "bea")
+
+    def test_one_branch_alone(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        bea = clone(hub, tmp_path / "bea")
+        sent(ada, "one", "two")
+
+        fetch(bea, "origin", ["one"])
+
+        assert "refs/remotes/origin/two" not in bea.refs
+        with pytest.raises(UsageError, match="no branch 'three'"):
+            fetch(bea, "origin", ["three"])
+
+    def test_what_is_gone_there_is_forgotten_if_asked(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main", "one")
+        bea = clone(hub, tmp_path / "bea", "main")
+        sent(ada, "one", delete=True)
+
+        assert not fetch(bea, "origin").moves
+        assert [move.new for move in fetch(bea, "origin", prune=True).moves] == [None]
+
+    def test_history_comes_first_and_weights_when_asked(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main", "one")
+
+        bea = clone(hub, tmp_path / "bea", "main", weights=False)
+
+        assert bea.manifest(bea.head()).tensors
+        with pytest.raises(Damage):
+            held(bea, "refs/heads/main")
+        complete(bea, "origin", ["main"])
+        np.testing.assert_array_equal(held(bea, "refs/heads/main")["w"], numbers(0))
+        complete(bea, "origin")
+        assert is_whole(tmp_path / "bea")
+
+    def test_damage_there_does_not_come_here(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        bea = clone(hub, tmp_path / "bea")
+        sent(ada, "one")
+        before = bea.log.head().number
+        (pack,) = (p for p in (hub / ".wvc" / "packs").iterdir() if p.name.split(".")[0] not in _hashes(bea))
+        data = bytearray(pack.read_bytes())
+        data[-100] ^= 1
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+
+        with pytest.raises(Damage):
+            fetch(bea, "origin")
+        assert bea.log.head().number == before and is_whole(tmp_path / "bea")
+        data[-100] ^= 1
+        pack.write_bytes(data)
+        assert fetch(bea, "origin").moves
+
+
+def _hashes(repository: Repository) -> set[str]:
+    return {name.split(".")[0] for name in repository.log.head().packs}
+
+
+class Cut(folder.Folder):
+    """A connection that breaks after so many bytes of packs, and counts those that came."""
+
+    left: ClassVar[float] = float("inf")
+    came: ClassVar[int] = 0
+
+    def read(self, kind: Any, name: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        for data in super().read(kind, name, start, stop):
+            if kind == "packs":
+                if Cut.left < len(data):
+                    raise Unreachable("the line was cut")
+                Cut.left -= len(data)
+                Cut.came += len(data)
+            yield data
+
+
+def test_what_came_before_a_cut_does_not_come_again(
+    ada: Shelf, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sent(ada, "main")
+    bea = clone(hub, tmp_path / "bea")
+    ada.put("wide", {"w": numbers(3, 3_000_000), "v": numbers(4, 2_000_000), "b": numbers(1, 10)})
+    size = sent(ada, "wide").sent
+    monkeypatch.setattr(folder, "Folder", Cut)
+    cuts = 0
+
+    Cut.came = 0
+    generator = np.random.default_rng(0)
+    while True:
+        Cut.left = int(generator.integers(1 << 20, 6 << 20))
+        try:
+            fetch(bea, "origin")
+            break
+        except Unreachable:
+            cuts += 1
+
+    assert cuts > 3
+    assert Cut.came <= 1.05 * size + cuts * (1 << 20)
+    np.testing.assert_array_equal(held(bea, "refs/remotes/origin/wide")["w"], numbers(3, 3_000_000))
+
+
+class TestRewound:
+    """A remote whose history is not what it was."""
+
+    @pytest.fixture
+    def seen(self, ada: Shelf, hub: Path) -> Iterator[Shelf]:
+        sent(ada, "main")
+        sent(ada, "one")
+        before = {path: path.read_bytes() for path in sorted((hub / ".wvc" / "log").iterdir())}
+        yield ada
+        assert len(before) == 3
+
+    def records(self, hub: Path) -> list[Path]:
+        return sorted((hub / ".wvc" / "log").iterdir())
+
+    def test_an_older_copy_is_detected(self, seen: Shelf, hub: Path):
+        self.records(hub)[-1].unlink()
+
+        with pytest.raises(Rewound):
+            fetch(seen.repository, "hub")
+        with pytest.raises(Rewound):
+            sent(seen, "two")
+
+    def test_another_history_is_detected_even_without_a_cache(self, seen: Shelf, hub: Path):
+        last = self.records(hub)[-1]
+        value = json.loads(last.read_bytes())
+        last.chmod(0o644)
+        last.write_bytes(json.dumps({**value, "message": "other"}, sort_keys=True, separators=(",", ":")).encode())
+
+        with pytest.raises(Rewound):
+            fetch(seen.repository, "hub")
+        shutil.rmtree(seen.repository.folder / "cache")
+        with pytest.raises((Rewound, CorruptLog)):
+            fetch(seen.repository, "hub")
+        remote.accept(seen.repository, "hub")
+        fetch(seen.repository, "hub")
+
+    def test_another_repository_in_its_place_is_detected(self, seen: Shelf, hub: Path):
+        shutil.rmtree(hub)
+        create(hub, Draft("init", "Eve", 0, default_branch="main"))
+
+        with pytest.raises(Rewound):
+            fetch(seen.repository, "hub")
+
+
+class TestPull:
+    """The current branch follows."""
+
+    def test_fast_forward_or_nothing(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        bea = clone(hub, tmp_path / "bea")
+        ada.put("main", {"w": numbers(7), "b": numbers(1, 10)}, start="main")
+        sent(ada, "main")
+
+        assert pull(bea, "origin").move is not None
+        assert bea.head().id == ada.tip("main").id
+        assert pull(bea, "origin").move is None
+
+    def test_two_that_moved_are_merged_only_if_asked(self, ada: Shelf, hub: Path):
+        sent(ada, "one:main")
+        ada.repository.record(None, [Move("refs/heads/main", ada.tip("main").id, ada.tip("two").id)], "two")
+
+        with pytest.raises(MergeProblem, match="have both moved"):
+            pull(ada.repository, "hub")
+        merged = pull(ada.repository, "hub", merging=terms.Options(strategy="linear")).merged
+
+        assert merged is not None and merged.commit is not None
+        assert sorted(p.coefficient for p in merged.commit.parents) == [0.5, 0.5]

@@ -1,0 +1,1 @@
+"""Name the places where a repository is shared."""
