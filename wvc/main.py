@@ -32,7 +32,7 @@ GROUPS: Mapping[str, str] = {
     "work": "commit status branch switch tag reset",
     "join": "merge cherry-pick revert rebase",
     "look": "log show diff blame bisect reflog lineage eval merge-base rev-parse du",
-    "share": "remote push pull fetch serve",
+    "share": "remote push pull fetch serve token",
     "trust": "sign verify certify audit replay",
     "cook": "cook hparams connectivity diversity landscape plot",
     "keep": "fsck repair rebuild gc repack",

@@ -92,13 +92,13 @@ def create(target: Path, data: bytes, tmp: Path) -> None:
         draft.close()
 
 
-def replace(target: Path, data: bytes, tmp: Path) -> None:
+def replace(target: Path, data: bytes, tmp: Path, mode: int = 0o644) -> None:
     """Put `data` under `target`, in place of what is there: readers see the old file or the new one."""
     draft = Draft(tmp)
     try:
         draft.write(data, 0)
         os.fsync(draft.fd)
-        os.fchmod(draft.fd, 0o644)
+        os.fchmod(draft.fd, mode)
         draft.path.replace(target)
         sync_folder(target.parent)
     finally:

@@ -64,14 +64,13 @@ def agreed(
         sign = ballot(changes, elect)
         if undecided:
             sign = _sign(2 * sign + np.int8(undecided))
-        total, agree = np.zeros_like(changes[0]), []
-        for change in changes:
-            np.multiply(change, sign, out=change)
-            agree.append(change > 0)
-            total += np.maximum(change, 0, out=change)
+        up, down = sign > 0, sign < 0
+        agree = [((change > 0) & up) | ((change < 0) & down) for change in changes]
+        total = np.multiply(changes[0], agree[0], out=changes[0])
+        for change, agrees in zip(changes[1:], agree[1:], strict=True):
+            total += np.multiply(change, agrees, out=change)
         if divisor != "none":
             total /= _counted(agree) if divisor == "count" else _shared(agree, shares, total)
-        total *= sign
         return total
 
     return fuse

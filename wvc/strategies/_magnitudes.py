@@ -17,7 +17,10 @@ Patterns = npt.NDArray[np.int32]
 
 
 def patterns(values: Array, base: Array | None = None) -> Patterns:
-    """|values - base| rounded to fp32, as bits: (n,) int32, 0 or more; NaN comes after everything."""
+    """|values - base| rounded to fp32, as bits: (n,) int32, 0 or more; NaN comes after everything.
+
+    base: in the dtype of the values, or in fp32 already where they are narrower.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if base is None:
             difference = values.astype(FP32)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wvc.dtypes import DTYPES
+from wvc.dtypes import DTYPES, FP32, widened
 from wvc.store import threads
 from wvc.strategies._magnitudes import patterns
 from wvc.strategies._models import Stack
@@ -66,11 +66,12 @@ class Counts:
     def count(self, stack: Stack, start: int, stop: int) -> None:
         """Add elements start..stop of what each model changed in `stack`."""
         values, base = stack.read(start, stop)
+        origin = base if base is None or base.itemsize >= FP32.itemsize else widened(base, FP32)
         for i, value in enumerate(values):
             if value is base:
                 self.classes[i, 0] += stop - start
                 continue
-            found = patterns(value, base)
+            found = patterns(value, origin)
             self.classes[i] += np.bincount(found >> 16, minlength=CLASSES)
             for j, first in enumerate(self.starts[i]):
                 # what lies before wraps around, behind everything that is counted

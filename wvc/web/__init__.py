@@ -1,0 +1,1 @@
+"""The server: who may read and push over HTTP, and what is checked before it counts."""
