@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from wvc.repo.repository import Repository, create
 from wvc.store.packs import Pack
 from wvc.store.records import Draft
 from wvc.tensors import DTYPES
-from wvc.weights import Weights
+from wvc.weights import Held, Weights
 
 SHAPES = st.lists(st.integers(0, 3), max_size=3)
 
@@ -127,3 +129,53 @@ def test_a_dtype_that_torch_does_not_have_is_named(repository):
 def test_a_dtype_that_safetensors_does_not_have_is_named(repository):
     with pytest.raises(ModelProblem, match="complex128"):
         store(repository, {"a": torch.ones(2, dtype=torch.complex128)})
+
+
+def test_pieces_are_arrays_of_the_dtype(repository):
+    numbers = torch.arange(600_000).to(torch.bfloat16)
+    held = Weights.holding({"a": numbers}).lazy["a"]
+    lazy = Weights.of(repository, store(repository, {"a": numbers})).lazy["a"]
+
+    for tensor in (held, lazy):
+        pieces = [tensor.read(start, stop) for start, stop in tensor.ranges()]
+        assert (tensor.dtype, tensor.shape, tensor.numel, tensor.nbytes) == ("BF16", (600_000,), 600_000, 1_200_000)
+        assert {piece.dtype for piece in pieces} == {np.dtype(ml_dtypes.bfloat16)}
+        assert b"".join(piece.tobytes() for piece in pieces) == raw(numbers)
+        assert tensor.id == hashlib.sha256(raw(numbers)).hexdigest()
+
+
+def test_a_tensor_that_two_names_share_is_made_once(repository):
+    class Counted(Held):
+        read_ = 0
+
+        def read(self, start: int, stop: int) -> np.ndarray:
+            self.read_ += 1
+            return super().read(start, stop)
+
+    shared = Counted(torch.arange(9.0))
+
+    with repository.batch([(9,)] * 2) as batch:
+        entries = weights.store(batch, Weights({"b": shared, "a": shared}))
+
+    assert [(entry.name, entry.id) for entry in entries] == [(name, shared.id) for name in "ab"]
+    assert shared.read_ == 2  # once to be stored, once for the id just now
+
+
+def test_another_tensor_may_be_stored_in_its_place(repository):
+    class Stand(Held):
+        def settled(self) -> Held:
+            return Held(torch.ones(2))
+
+    some = Weights({"a": Stand(torch.zeros(2))})
+
+    with repository.batch([(2,)]) as batch:
+        (entry,) = weights.store(batch, some)
+
+    assert entry.id == weights.ids(some)["a"] == hashlib.sha256(np.ones(2, np.float32).tobytes()).hexdigest()
+
+
+def test_ids_of_what_is_stored_are_checked_and_not_made(repository):
+    manifest = store(repository, {"a": torch.arange(100.0)})
+    found = Weights.of(repository, manifest)
+
+    assert weights.ids(found) == {"a": manifest.tensors[0].id}

@@ -330,7 +330,7 @@ class TestOptions:
 
 def test_options_out_of_range_are_refused_before_any_reading(shelf: Shelf):
     for name, given in (("ties", {"density": "0"}), ("dare", {"density": "2"}), ("slerp", {"parallel": "7"})):
-        with pytest.raises(MergeProblem):
+        with pytest.raises(UsageError):
             made(shelf, "a", "b", strategy=name, given=given, dry_run=True)
 
 
