@@ -177,6 +177,7 @@ class Weights(Mapping[str, "Tensor"]):
     @classmethod
     def of(cls, repository: Repository, manifest: Manifest, model: str = "") -> Weights:
         """The tensors of `manifest`, each checked against its id when it is read."""
+        repository.locate([tensor.id for tensor in manifest.tensors])
         entries = sorted(manifest.tensors, key=lambda t: -size_of(t.dtype, t.shape))
         return cls({t.name: Stored(repository, t, model) for t in entries}, lambda: manifest.weights)
 
@@ -218,7 +219,7 @@ def store(
     """
     known = weights if isinstance(weights, Weights) else Weights.holding(weights)
     distinct = list(dict.fromkeys(known.lazy.values()))
-    settled = dict(zip(distinct, threads.spread(LazyTensor.settled, distinct), strict=True))
+    settled = dict(zip(distinct, threads.spread(lambda tensor: tensor.settled(), distinct), strict=True))
     lazy = {name: settled[tensor] for name, tensor in known.lazy.items()}
     stored = {tensor.id: tensor for tensor in lazy.values() if isinstance(tensor, Stored)}
     for tensor in threads.spread(lambda tensor: _rely(batch, tensor), stored.values()):

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from wvc.store.log import Log
 from wvc.store.reader import Reader
 from wvc.store.records import REF, Draft, Move, Transaction
 
+FRESH = 0.05  # seconds for which nobody looks again whether others have written
 FOLDERS = ("packs", "log", "runs", "cache", "tmp")
 T = TypeVar("T", Commit, Manifest, Attachment, TaskDescription)
 
@@ -57,7 +59,8 @@ class Repository:
         self.reader = Reader(folder / "packs", self.packs_with, self._explain)
         self._branch: str | None = None
         self._lock = threading.Lock()  # the lineage has one connection, readers may be many
-        self._holders: tuple[int, dict[str, tuple[str, ...]]] = (-1, {})  # packs by id, as of a transaction
+        self._holders: dict[str, tuple[str, ...]] = {}  # packs by id, as of a transaction
+        self._held_at, self._looked = -1, 0.0
 
     @property
     def path(self) -> Path:
@@ -144,16 +147,35 @@ class Repository:
     def packs_with(self, id: str) -> Sequence[str]:
         """Names of the packs that hold `id`."""
         with self._lock:
-            number = self.lineage.update()
-            if number != self._holders[0]:
-                self._holders = (number, {})
-            known = self._holders[1]
-            if id not in known:
-                with self.lineage.read() as connection:
-                    # As text: put together by SQLAlchemy, it would take ten times as long, once for every tensor.
-                    rows = connection.exec_driver_sql("SELECT pack FROM entries WHERE id = ?", (id,))
-                    known[id] = tuple(row[0] for row in rows)
-            return known[id]
+            fresh = time.monotonic() - self._looked < FRESH
+            if not fresh or id not in self._holders:
+                self._locate([id])
+            return self._holders.get(id, ())
+
+    def locate(self, ids: Sequence[str]) -> None:
+        """Look up which packs hold `ids`, all at once: who reads a model asks for each of its tensors."""
+        with self._lock:
+            self._locate(ids)
+
+    def _locate(self, ids: Sequence[str]) -> None:
+        number = self.lineage.update()
+        self._looked = time.monotonic()
+        if number != self._held_at:
+            self._held_at, self._holders = number, {}
+        # What is nowhere is not remembered: it may come at any time.
+        unknown = [id for id in dict.fromkeys(ids) if id not in self._holders]
+        if not unknown:
+            return
+        found: dict[str, list[str]] = {}
+        with self.lineage.read() as connection:
+            for start in range(0, len(unknown), 500):
+                some = unknown[start : start + 500]
+                # As text: put together by SQLAlchemy, it would take ten times as long, once for every tensor.
+                marks = ", ".join("?" * len(some))
+                rows = connection.exec_driver_sql(f"SELECT id, pack FROM entries WHERE id IN ({marks})", tuple(some))
+                for id, pack in rows:
+                    found.setdefault(id, []).append(pack)
+        self._holders |= {id: tuple(packs) for id, packs in found.items()}
 
     def commit(self, id: str) -> Commit:
         return self._object(id, Commit)
