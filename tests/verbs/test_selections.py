@@ -329,6 +329,7 @@ def _first_means(repository: Repository, commit: Commit, kernel: np.ndarray) -> 
         ("greedy-replacement", {"tie": "reject"}),
         ("learned", {"explain": True}),
         ("all", {"order": "given"}),
+        ("greedy", {"seed": 4}),
         *(("learned", {"learning": Learning(learning_rate=rate)}) for rate in (float("nan"), -1.0, 0.0, 1e30)),
     ],
 )
@@ -359,3 +360,11 @@ def test_a_sweep_measures_what_it_commits(world: World):
     assert merged.commit is not None
     (best,) = (point for point in merged.curve if point.kept)
     assert best.score == measured(world, merged.commit)
+
+
+def test_a_side_that_saw_another_task_does_not_hide_the_one_that_decides(world: World):
+    name = next(name for name in world.repository.manifest(tip(world, "main")).by_name if name.startswith("head."))
+
+    merged = made(world, "run/0", "run/1", task=None, select="greedy", ours=(name,))
+
+    assert merged.commit is not None and merged.commit.how["task"]["name"] == "digits"

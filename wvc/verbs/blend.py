@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -118,6 +119,8 @@ def _coefficients(options: Options, strategy: Strategy, count: int) -> tuple[Fra
             raise UsageError("coefficients are either stated or drawn", "leave out --coefficients or --fuse")
         if not 0 <= options.fuse_seed < 2**53:
             raise UsageError(f"seed {options.fuse_seed} is out of range", "give an integer from 0 to 2^53 - 1")
+        if not 0 <= options.fuse_range < math.inf:
+            raise UsageError(f"--fuse-range {options.fuse_range} is not 0 or more", "the papers have 4")
         return fusing.shares(options.fuse_seed, count, options.fuse_range)
     if stated is None:
         return (Fraction(1, count),) * count

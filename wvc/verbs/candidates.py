@@ -48,6 +48,11 @@ class Field:
     merges: Mapping[str, list[str]]
     forward: Commit | None
 
+    @property
+    def of_candidates(self) -> tuple[list[Context], ...]:
+        """What the candidates have seen: not a base, and not a side that gives some tensors."""
+        return self.contexts[: len(self.candidates)]
+
 
 def gather(
     repository: Repository,
@@ -148,9 +153,16 @@ def check_compatible(candidates: Sequence[Candidate], *, featurizer_only: bool =
         if odd:
             spec = first.manifest.spec or other.manifest.spec
             hint = _hint(first, other, heads=spec is not None and all(spec.is_head(name) for name in odd))
+            if shapes(first) == shapes(other):
+                hint = "models are merged in one dtype: export one of them, convert it, and commit it again"
             raise MergeProblem(f"{first.name} and {other.name} differ in {listed(odd.values())}", hint)
         if not featurizer_only:
             _check_classes(first, other)
+
+
+def shapes(candidate: Candidate) -> dict[str, tuple[int, ...]]:
+    """Of all tensors, by name."""
+    return {name: tensor.shape for name, tensor in candidate.manifest.by_name.items()}
 
 
 def differing(first: Candidate, other: Candidate, *, featurizer_only: bool = False) -> dict[str, str]:

@@ -121,7 +121,7 @@ def _names(manifest: Manifest, tensors: Mapping[str, torch.Tensor]) -> bool:
 
 def judge_of(repository: Repository, field: Field, options: Options, progress: Progress) -> Judge | None:
     """None where there is no task to validate on, and none is asked for. Raises MergeProblem, TaskProblem."""
-    name = options.deciding_task(field.contexts)
+    name = options.deciding_task(field.of_candidates)
     if name is None:
         return None
     loaded = task.load(repository, name, progress)

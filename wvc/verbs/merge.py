@@ -110,6 +110,10 @@ def _check(options: Options, strategy: Strategy, select: str) -> None:
             raise UsageError(
                 f"{what} for {' and '.join(selections)} selection, not for {select}", f"add --select {selections[0]}"
             )
+    if options.seed and select != "learned" and options.order != "random":
+        raise UsageError("--seed is for learned selection and for a random order", "of a strategy it is -o seed=N")
+    if options.metric != "micro" and select == "all" and options.task is None:
+        raise UsageError("--metric is for models that are measured", "add --task, or leave it out")
     if not 0 < options.learning.learning_rate <= FASTEST:
         raise UsageError(f"--lr {options.learning.learning_rate} is not in (0, {FASTEST:g}]", "0.1 is usual")
 
@@ -136,7 +140,7 @@ def _chosen(
     repository: Repository, field: Field, options: Options, maker: Maker, progress: Progress
 ) -> tuple[Outcome, Judge | None]:
     """Who is blended, and who judged it."""
-    if options.deciding_task(field.contexts) is None:
+    if options.deciding_task(field.of_candidates) is None:
         if options.selection != "all":
             raise MergeProblem(f"{options.selection} selection needs a task to validate on", "name it with --task")
         rows = tuple(Row(candidate, None, None, True, True) for candidate in field.candidates)

@@ -98,7 +98,7 @@ class Options(Blending):
     def deciding_task(self, contexts: Sequence[Sequence[Context]]) -> str | None:
         """Name of the task on whose validation images the candidates are measured; None where they are not.
 
-        contexts: what each has seen, the nearest first.
+        contexts: what each candidate has seen, the nearest first.
         """
         if self.task is not None or self.select in (None, "all"):
             return self.task
