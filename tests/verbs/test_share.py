@@ -374,3 +374,41 @@ class TestPull:
 
         assert merged is not None and merged.commit is not None
         assert sorted(p.coefficient for p in merged.commit.parents) == [0.5, 0.5]
+
+
+class TestRemotes:
+    """Remotes by name."""
+
+    @pytest.mark.parametrize("url", ["", "ftp://hub", "http://", "http://me:secret@hub", "http://hub/?q=1"])
+    def test_what_can_be_no_address_is_refused_at_once(self, ada: Shelf, url: str):
+        with pytest.raises(UsageError):
+            remote.add(ada.repository, "other", url)
+
+    @pytest.mark.parametrize("name", ["a/b", "HEAD", "", "x" * 200, "-x"])
+    def test_names_that_are_none_are_refused(self, ada: Shelf, hub: Path, name: str):
+        with pytest.raises(UsageError):
+            remote.add(ada.repository, name, str(hub))
+
+    def test_another_place_may_take_the_name_of_one_that_was_removed(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        create(tmp_path / "other", Draft("init", "Ada", 0, default_branch="main"))
+
+        remote.remove(ada.repository, "hub")
+        remote.add(ada.repository, "hub", str(tmp_path / "other"))
+
+        assert sent(ada, "main").moves
+
+    def test_what_is_known_of_a_remote_shares_no_file_with_what_is_here(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        bea = clone(hub, tmp_path / "bea")
+        sent(ada, "one")
+        fetch(bea, "origin")
+
+        for repository in (ada.repository, bea):
+            cached = {path.stat().st_ino for path in (repository.folder / "cache").rglob("*") if path.is_file()}
+            assert not cached & {path.stat().st_ino for path in (repository.folder / "packs").iterdir()}
+
+    @pytest.mark.parametrize("there", ["refs/tasks/x", "refs/remotes/o/x", "refs/probes/x"])
+    def test_only_branches_and_tags_are_pushed_to(self, ada: Shelf, there: str):
+        with pytest.raises(UsageError, match="no branch and no tag"):
+            sent(ada, f"main:{there}")

@@ -36,7 +36,7 @@ class Folder(Remote):
             self._folder = location.at(path)
         except NotARepository:
             raise Unreachable(
-                f"there is no repository at {path}", "make one there: wvc init --bare, or wvc clone"
+                f"there is no repository at {path}", "make one there: wvc init DIR, or wvc clone"
             ) from None
 
     def names(self, kind: Kind, after: str = "") -> list[str]:

@@ -250,11 +250,13 @@ class Http(Remote):
         return found
 
     def _refuses(self, name: str, data: bytes) -> bool:
-        """True if another record is refused where there is one; False also where this token may not push."""
+        """True if another record is refused where there is one. Raises Refused where this token may not push."""
         try:
             answer = self._calls.again(lambda: self._calls.once("PUT", _path("log", name), body=data + b" "))
-        except Refused:
-            return False
+        except Refused as error:
+            raise Refused(
+                f"only who may push can try whether {self.url} keeps names: {error.message}", error.hint
+            ) from None
         self._calls.end(answer)
         return answer.status == 409
 

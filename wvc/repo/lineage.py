@@ -171,7 +171,8 @@ def _writing(engine: Engine) -> Iterator[Connection]:
             yield connection
             connection.exec_driver_sql("COMMIT")
         except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
+            with contextlib.suppress(OperationalError):  # on a full disk SQLite has rolled back by itself
+                connection.exec_driver_sql("ROLLBACK")
             raise
 
 

@@ -56,20 +56,6 @@ class Sparse:
         """Read the journal again, after writes."""
         self._parts = merged(self._known())
 
-    def adopt(self, file: Path) -> bool:
-        """Take all of `file`, of which this is a copy, by a second name for it. False where that cannot be."""
-        if file.stat().st_size != self.size:
-            return False
-        self.remove()
-        try:
-            os.link(file, self.path, follow_symlinks=False)
-        except OSError:  # on another file system
-            self.forget()
-            return False
-        self._journal.write_bytes(b"0 %d\n" % self.size)
-        self.refresh()
-        return True
-
     def keep(self, end: int) -> None:
         """Keep the first `end` bytes alone."""
         with self.path.open("rb") as file:

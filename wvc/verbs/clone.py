@@ -90,7 +90,8 @@ def _first_branch(refs: Mapping[str, str], wanted: str | None, default: str | No
     branches = sorted(ref for ref in refs if ref.startswith(names.HEADS))
     if wanted is not None:
         if names.branch(wanted) not in branches:
-            raise UsageError(f"the source has no branch {wanted!r}", "it has " + ", ".join(map(names.short, branches)))
+            there = ", ".join(map(names.short, branches))
+            raise UsageError(f"the source has no branch {wanted!r}", f"it has {there}" if there else "it is empty")
         return names.branch(wanted)
     for name in (default, "main"):
         if name is not None and names.HEADS + name in branches:

@@ -23,7 +23,7 @@ SHARED = (names.TAGS, names.TASKS, names.PROBES)  # under the same name on both 
 
 @dataclass(frozen=True)
 class Fetched:
-    """moves: of refs here, by full name. received: bytes of packs that came. notes: what did not come, and why."""
+    """moves: of refs here, by full name. received: bytes of weights that came. notes: what did not come, and why."""
 
     remote: str
     moves: tuple[Move, ...]
@@ -100,12 +100,14 @@ def receive(
     message: str,
     progress: Progress,
 ) -> int:
-    """Bring what is wanted, check it, and record it together with `moves`. Bytes that came."""
+    """Bring what is wanted, check it, and record it together with `moves`. Bytes of weights that are here now."""
     if not moves and not wanted.weights:
         return 0
     everything = Needed(wanted.commits, wanted.objects | frozenset(said), wanted.weights)
     own = repository.reader
-    received = mirror.bring(wanted.weights, own.has, progress)
+    mirror.bring(wanted.weights, own.has, progress)
+    theirs = mirror.repository.reader
+    received = sum(theirs.best(id, size).stored.size for id, size in wanted.weights.items())
     with repository.batch([(1, 1, 1, 1)] * len(wanted.weights), size_of_objects(mirror, everything)) as batch:
         settle(mirror, everything, batch, repository, progress)
         if moves or everything.objects or everything.weights:

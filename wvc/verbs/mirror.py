@@ -127,11 +127,10 @@ class Mirror:
         return [self.repository.reader.pack(name) for name in sorted(self.repository.log.head().packs)]
 
     def trim(self) -> None:
-        """Keep of packs that came in parts only the fronts: what was wanted of them lies elsewhere by now."""
-        for name in list(self._sparse):
-            sparse = self._sparse[name]
+        """Keep only the fronts: what was wanted of the packs lies elsewhere by now, under another name or copied."""
+        for name, sparse in self._sparse.items():
             end = self.repository.reader.pack(name).objects_end
-            if not sparse.complete and sparse.missing([(end, sparse.size)]) != [(end, sparse.size)]:
+            if sparse.missing([(end, sparse.size)]) != [(end, sparse.size)]:
                 sparse.keep(end)
 
     def distrust(self) -> None:
@@ -186,11 +185,16 @@ class Mirror:
             raise MissingObject(name, "pack")
         sparse = Sparse(self.folder / "packs" / (name + SUFFIX), size)
         self._sparse[name] = sparse
-        if any(sparse.adopt(path) for path in self._same(name)):
-            return
-        data = self._front_bytes(name, size)
+        data = self._own_front(name) or self._front_bytes(name, size)
         sparse.write(0, data)
         sparse.refresh()
+
+    def _own_front(self, name: str) -> bytes | None:
+        """From a pack of ours with the same header, where there is one."""
+        for path in self._same(name):
+            with contextlib.suppress(Damage, OSError), path.open("rb") as file:
+                return file.read(Pack(path.parent, path.name.removesuffix(SUFFIX)).objects_end)
+        return None
 
     def _front_bytes(self, name: str, size: int) -> bytes:
         data = self._read(name, 0, min(FRONT, size))

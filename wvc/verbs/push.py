@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wvc.errors import MissingObject, RemoteProblem, Unclear, UsageError
+from wvc.errors import MissingObject, NoCommitYet, RemoteProblem, Unclear, UsageError
 from wvc.progress import SILENT, Progress
 from wvc.remotes import Remote
 from wvc.repo import names
@@ -114,9 +114,15 @@ def _full(repository: Repository, name: str, *, exists: bool) -> str:
     known = [ref for ref in (name, names.HEADS + name, names.TAGS + name) if ref in repository.refs]
     if known:
         return known[0]
+    if exists and names.HEADS + name == repository.branch:
+        raise NoCommitYet(name)
     if exists:
         raise UsageError(
             f"there is no branch or tag {name!r}", "`wvc branch` lists them; commits need a branch to travel"
+        )
+    if name.startswith("refs/") and not name.startswith((names.HEADS, names.TAGS)):
+        raise UsageError(
+            f"{name} is no branch and no tag", "tasks and probes go along with the commits that mention them"
         )
     if name.startswith(names.TAGS):
         return names.tag(name.removeprefix(names.TAGS))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from wvc import plugins
-from wvc.errors import BadName, RefExists, UsageError, WvcError
+from wvc.errors import RefExists, UsageError, WvcError
 from wvc.remotes import Remote
 from wvc.repo import names
 from wvc.repo.repository import Repository
@@ -36,9 +37,12 @@ class Known:
 
 
 def add(repository: Repository, name: str, url: str) -> Known:
-    """Raises BadName, RefExists. Nobody is asked whether the place is there: `probe` does that."""
-    if not names.WORD.fullmatch(name):
-        raise BadName("remote", name)
+    """Raises UsageError, RefExists. Nobody is asked whether the place is there: `probe` does that."""
+    if not names.WORD.fullmatch(name) or name == "HEAD":
+        raise UsageError(
+            f"{name[:40]!r} cannot be the name of a remote", "use up to 128 letters, digits, '.', '_' and '-'"
+        )
+    _check_address(url)
     if repository.config.get("remotes", name) is not None:
         raise RefExists("remote", name, "choose another name, or `wvc remote remove` it first")
     found = Known(name, absolute(url))
@@ -69,6 +73,7 @@ def remove(repository: Repository, name: str) -> Known:
     if moves:
         repository.record(None, moves, f"remote: remove {name}")
     repository.config.set(None, "remotes", name)
+    _forget(repository, name)
     return found
 
 
@@ -76,6 +81,7 @@ def accept(repository: Repository, name: str) -> Known:
     """Forget how far the history of a remote was seen: it is taken as it is the next time."""
     found = known(repository, name)
     repository.config.set(None, "remotes", name, "pinned")
+    _forget(repository, name)
     return Known(found.name, found.url)
 
 
@@ -97,12 +103,35 @@ def opened(remote: Known) -> Remote:
 
 def at(url: str) -> Remote:
     """The remote at an address: a folder, or what its scheme says."""
+    found: Remote = plugins.load(DOOR, _kind(url)).open(url.removeprefix("file://"))
+    return found
+
+
+def _kind(url: str) -> str:
+    """Behind which file of the door the place is. Raises UsageError."""
     scheme = SCHEME.match(url)
     kind = "folder" if scheme is None or scheme[1] == "file" else "http" if scheme[1] == "https" else scheme[1]
     if kind not in plugins.names(DOOR):
         raise UsageError(f"{scheme[1] if scheme else url}:// is no kind of remote here", "a folder, or http(s)://")
-    found: Remote = plugins.load(DOOR, kind).open(url.removeprefix("file://"), token=os.environ.get("WVC_TOKEN"))
-    return found
+    return kind
+
+
+def _check_address(url: str) -> None:
+    """Raises UsageError for what can be no address, and for secrets, which the list of remotes would show."""
+    if not url.strip():
+        raise UsageError("an address is missing", "a folder, or http(s)://")
+    if _kind(url) == "folder":
+        return
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("a secret in an address would be seen by others", "put it into WVC_TOKEN")
+    if not parts.hostname or parts.query or parts.fragment:
+        raise UsageError(f"{url} is no address of a repository", "for example https://host:8420")
+
+
+def _forget(repository: Repository, name: str) -> None:
+    """Drop what is known of a remote. Nothing is lost: it can be asked again."""
+    shutil.rmtree(repository.folder / "cache" / "remotes" / name, ignore_errors=True)
 
 
 @contextmanager
