@@ -48,7 +48,7 @@ def refused(sh: Shell, line: str, text: str, code: int = 1) -> None:
         ("wvc eval", "which task?"),
         ("wvc export HEAD missing/x.safetensors", "no such folder"),
         ("wvc cook nothing", "no recipe"),
-        ("wvc clone missing copy", "not a wvc repository"),
+        ("wvc clone missing copy", "there is no repository"),
         ("wvc commit --resume", "no unfinished run"),
     ],
 )
