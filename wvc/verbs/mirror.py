@@ -52,6 +52,7 @@ class Mirror:
         for name in ("log", "packs", "tmp"):
             make_folder(folder / name)
         (folder / "format").write_text(FORMAT + "\n", encoding="utf-8")
+        (folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")  # errors ask for it
         self._sparse: dict[str, Sparse] = {}
 
     @contextlib.contextmanager
@@ -242,6 +243,12 @@ class _Both(Reader):
     def __init__(self, mirror: Mirror, own: Reader | None) -> None:
         super().__init__(mirror.folder / "packs", self._names)
         self._mirror, self._own = mirror, own
+
+    @contextlib.contextmanager
+    def explained(self, id: str) -> Iterator[None]:
+        """Let an error about `id` say what it touches there."""
+        with self._mirror.repository.reader.explained(id):
+            yield
 
     def pack(self, name: str) -> Pack:
         mirror = self._mirror.repository

@@ -146,10 +146,11 @@ def _rests(pack: Pack, depths: Mapping[str, int], depth_of: Callable[[str], int 
 
 def _checked(reader: Reader, pack: Pack, id: str) -> int:
     """Bytes of entry `id`, which is what it promises. Raises Damage."""
-    pack.check(id)
-    reader.check(pack, id)
-    if id in pack.objects():
-        parse(bytes(pack.read(id)))
+    with reader.explained(id):
+        pack.check(id)
+        reader.check(pack, id)
+        if id in pack.objects():
+            parse(bytes(pack.read(id)))
     return pack.stored(id).raw
 
 
