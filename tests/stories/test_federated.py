@@ -87,15 +87,15 @@ def test_private_data_stay_where_they_are_and_everybody_gets_the_model(sh: Shell
         sh(f"wvc clone {shlex.quote(url)} {name}")
         sh.cd(name)
         sh(f"wvc task add animals-{name} {data[name]}")
-        sh(f"wvc switch -c work/{name}")
+        sh(f"wvc switch -c team/{name}")
         sh(f"wvc commit --task animals-{name} --steps 4 --lr 1e-3 --seed {seed} -m 'by {name}'")
         assert "new" in sh("wvc push").out
 
     # The maintainer merges what validates on data of their own, and pushes.
     sh.cd("../maintainer")
-    assert all(f"hub/work/{name}" in sh("wvc branch --all").out for name in PEOPLE if sh("wvc fetch"))
+    assert all(f"hub/team/{name}" in sh("wvc branch --all").out for name in PEOPLE if sh("wvc fetch"))
     sh(f"wvc task add own {data['maintainer']}")
-    runs = " ".join(f"hub/work/{name}" for name in PEOPLE)
+    runs = " ".join(f"hub/team/{name}" for name in PEOPLE)
     said = sh(f"wvc merge {runs} --select greedy --task own --no-head -m soup").out
     assert "accepted" in said
     soup = json.loads(sh("wvc log --json -n 1").out)[0]["id"]

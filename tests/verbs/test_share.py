@@ -307,6 +307,17 @@ def test_what_came_before_a_cut_does_not_come_again(
     np.testing.assert_array_equal(held(bea, "refs/remotes/origin/wide")["w"], numbers(3, 3_000_000))
 
 
+@pytest.mark.parametrize("broken", [b"", b"0 8\n"])
+def test_a_cache_that_was_cut_short_mends_itself(ada: Shelf, hub: Path, broken: bytes):
+    sent(ada, "main")
+    (pack,) = (ada.repository.folder / "cache" / "remotes" / "hub" / "packs").glob("*.safetensors")
+    pack.write_bytes(bytes(pack.stat().st_size))
+    pack.with_name(pack.name + ".parts").write_bytes(broken)
+
+    assert sent(ada, "one").moves
+    assert fetch(ada.repository, "hub").moves == ()
+
+
 class TestRewound:
     """A remote whose history is not what it was."""
 

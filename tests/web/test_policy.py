@@ -15,9 +15,9 @@ PROBE = "refs/probes/0123456789ab"
 
 @pytest.mark.parametrize("ref", [PROBE, "refs/tasks/pets"])
 def test_tasks_and_probes_can_be_made_and_not_moved(ref: str):
-    token = Token("ada", "0" * 64, "push", ("refs/heads/work/*",))
+    token = Token("ada", "0" * 64, "push", ("refs/heads/team/*",))
 
-    check_moves([Move("refs/heads/work/1", None, ID), Move(ref, None, ID)], token)
+    check_moves([Move("refs/heads/team/1", None, ID), Move(ref, None, ID)], token)
     for move in (Move(ref, ID, "2" * 64), Move(ref, ID, None), Move("refs/heads/main", None, ID)):
         with pytest.raises(Problem, match="may not move"):
             check_moves([move], token)

@@ -23,7 +23,7 @@ from pathlib import Path
 from wvc.errors import BadFile, CorruptObject, CorruptPack, MissingObject
 from wvc.store.canonical import Json, digest
 from wvc.store.codecs import CHUNK
-from wvc.store.header import BITS, Entry, Header, parse_header, read_header, unique
+from wvc.store.header import BITS, Entry, Header, read_header, unique
 
 ID = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{16}")
@@ -72,20 +72,6 @@ class Pack:
 
     def __contains__(self, id: str) -> bool:
         return id in self.entries
-
-    @staticmethod
-    def objects_end_of(raw: bytes, size: int) -> int:
-        """Where the JSON objects end in a pack of `size` bytes that begins with `raw`, length field and header.
-
-        Raises CorruptPack.
-        """
-        try:
-            objects = parse_header(raw, size).metadata["objects"]
-        except (BadFile, ValueError, KeyError, RecursionError) as error:
-            raise CorruptPack("of a remote", f"its header is not one of wvc's: {error}") from None
-        if not SIZE.fullmatch(objects) or len(raw) + int(objects) > size:
-            raise CorruptPack("of a remote", "its header is not one of wvc's")
-        return len(raw) + int(objects)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:

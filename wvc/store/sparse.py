@@ -72,11 +72,6 @@ class Sparse:
             file.truncate(self.size)
         self._parts = []
 
-    def remove(self) -> None:
-        """Leave nothing behind."""
-        self._journal.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-
     def _known(self) -> Iterator[Part]:
         try:
             text = self._journal.read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,13 @@ from wvc.store.packs import SUFFIX, Pack
 from wvc.store.reader import Reader
 from wvc.store.records import State
 from wvc.store.sparse import Part, Sparse, cut, merged
+from wvc.verbs.transfer import Wanted
 
 FRONT = 1 << 18  # bytes of a pack that are asked for first: most headers with their objects fit
 PIECE = 8 << 20  # bytes that are asked for at a time
 GAP = 1 << 16  # bytes between two parts that come along, rather than ask twice
 LINES = 4  # transfers at a time
 MOST_OBJECTS = 1 << 31  # bytes of JSON in one pack
-
-Wanted = Mapping[str, int | None]  # ids, and of tensors the bytes that they must have
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,17 @@ class Mirror:
         Nothing of the log is kept before all of it was found to follow what was seen before.
         """
         state = self._log(pinned)
-        new = sorted(
-            state.packs - {path.name.removesuffix(SUFFIX) for path in (self.folder / "packs").glob(f"*{SUFFIX}")}
-        )
+        new = [name for name in sorted(state.packs) if not self._has_front(name)]
         progress.start("looking at packs", len(new), "packs")
         for _ in threads.spread(self._front, new, LINES):
             progress.advance(1)
         progress.stop()
         return state
 
-    def bring(self, wanted: Wanted, has: Callable[[str], bool], progress: Progress = SILENT) -> int:
+    def bring(self, wanted: Wanted, has: Callable[[str], bool], progress: Progress = SILENT) -> None:
         """Let the stored bytes of `wanted` come, and of what they are differences to unless `has` says it is here.
 
-        Bytes that came. What came before a cut stays, and does not come again.
+        What came before a cut stays, and does not come again.
         """
         parts: dict[str, list[Part]] = {}
         for id, size in wanted.items():
@@ -99,14 +96,12 @@ class Mirror:
             for name, some in parts.items()
             for part in cut(self.sparse(name).missing(merged(some, GAP)), PIECE)
         ]
-        total = sum(stop - start for _, (start, stop) in todo)
-        progress.start("receiving", total, "B")
+        progress.start("receiving", sum(stop - start for _, (start, stop) in todo), "B")
         for size in threads.spread(lambda item: self._piece(*item), todo, LINES):
             progress.advance(size)
         progress.stop()
         for name in parts:
             self.sparse(name).refresh()
-        return total
 
     def reader(self, own: Reader | None) -> Reader:
         """Of what is here: what has come, and what `own` has."""
@@ -179,15 +174,31 @@ class Mirror:
         except MissingObject:
             return None
 
+    def _has_front(self, name: str) -> bool:
+        """False too for one that was cut short, or that is not what its name says."""
+        if not (self.folder / "packs" / (name + SUFFIX)).exists():
+            return False
+        try:
+            end = self.repository.reader.pack(name).objects_end
+        except Damage:
+            return False
+        return not self.sparse(name).missing([(0, end)])
+
     def _front(self, name: str) -> None:
         """Header and objects of a pack: history without weights."""
         size = self.remote.size("packs", name + SUFFIX)
         if size is None or size < 8:
             raise MissingObject(name, "pack")
-        sparse = Sparse(self.folder / "packs" / (name + SUFFIX), size)
-        self._sparse[name] = sparse
-        data = self._own_front(name) or self._front_bytes(name, size)
-        sparse.write(0, data)
+        path = self.folder / "packs" / (name + SUFFIX)
+        sparse = self._sparse[name] = Sparse(path, size)
+        sparse.forget()
+        sparse.write(0, self._own_front(name) or self._header(name, size))
+        sparse.refresh()
+        end = Pack(path.parent, name).objects_end  # checks the header
+        if end > MAX_HEADER + MOST_OBJECTS:
+            raise CorruptPack(name, "its objects are too large")
+        for part in cut(sparse.missing([(0, end)]), PIECE):
+            self._piece(name, part)
         sparse.refresh()
 
     def _own_front(self, name: str) -> bytes | None:
@@ -197,23 +208,13 @@ class Mirror:
                 return file.read(Pack(path.parent, path.name.removesuffix(SUFFIX)).objects_end)
         return None
 
-    def _front_bytes(self, name: str, size: int) -> bytes:
+    def _header(self, name: str, size: int) -> bytes:
+        """The header, and what comes along."""
         data = self._read(name, 0, min(FRONT, size))
         length = 8 + int.from_bytes(data[:8], "little")
         if length > min(size, MAX_HEADER + 8):
             raise CorruptPack(name, "its header is too large")
-        if length > len(data):
-            data += self._read(name, len(data), length)
-        if digest(data[:length]) != name.split(".", maxsplit=1)[0]:
-            raise CorruptPack(name, "its header does not hash to its name")
-        return data + self._objects(name, data, length, size)
-
-    def _objects(self, name: str, data: bytes, length: int, size: int) -> bytes:
-        """What is still to come of the JSON objects behind the header."""
-        end = Pack.objects_end_of(data[:length], size)
-        if end - length > MOST_OBJECTS:
-            raise CorruptPack(name, "its objects are too large")
-        return self._read(name, len(data), end) if end > len(data) else b""
+        return data + (self._read(name, len(data), length) if length > len(data) else b"")
 
     def _same(self, name: str) -> Sequence[Path]:
         hash = name.split(".", maxsplit=1)[0]
