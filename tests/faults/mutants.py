@@ -133,7 +133,7 @@ def _is_folder(fd: int) -> bool:
 
 def unchecked(name: str) -> Callable[[], AbstractContextManager[object]]:
     """fsck without one of its checks."""
-    return lambda: mock.patch.object(fsck, name, lambda *args: None)
+    return lambda: mock.patch.object(fsck, name, lambda *args, **kwargs: None)
 
 
 MUTANTS: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
