@@ -13,6 +13,9 @@ import trustme
 
 from wvc.errors import MissingObject, Refused, Unclear, Unreachable
 from wvc.remotes import Remote, http
+from wvc.store.packs import SUFFIX
+from wvc.verbs.push import Options, push
+from wvc.verbs.remote import add
 
 from ..verbs.conftest import Shelf
 from ..web.conftest import Live, Sender, changed, record
@@ -92,6 +95,24 @@ def test_a_no_is_said_in_the_words_of_the_server(serve: Serve, shelf: Shelf):
         http.open(live.url, token="wvc_wrong")
     with pytest.raises(Refused, match="not for you"):
         http.open(live.url)
+
+
+def test_a_push_that_would_be_refused_sends_no_packs(
+    serve: Serve, shelf: Shelf, sender: Sender, monkeypatch: pytest.MonkeyPatch
+):
+    live = serve(shelf.repository)
+    monkeypatch.setenv("WVC_TOKEN", live.token("ada", refs=["team/*"], actors=[]))
+    sender.put("run", {"a": [5.0, 2.0], "b": [3.0]})
+    repository = sender.shelf.repository
+    add(repository, "hub", live.url)
+
+    for dry in (True, False):
+        with pytest.raises(Refused, match="may not move run"):
+            push(repository, "hub", Options(("run",), dry_run=dry))
+    assert not list((shelf.repository.folder / "quarantine").rglob(f"*{SUFFIX}"))
+
+    push(repository, "hub", Options(("run:team/run",)))
+    assert live.head().refs["refs/heads/team/run"] == repository.refs["refs/heads/run"]
 
 
 def test_the_probe(serve: Serve, shelf: Shelf):

@@ -23,6 +23,25 @@ Serve = Callable[..., Live]
 RUN = "refs/heads/run"
 
 
+def test_who_asks_first_is_told_before_anything_is_sent(serve: Serve, shelf: Shelf, sender: Sender):
+    live = serve(shelf.repository, protect=["main"])
+    live.token("ada", refs=["team/*"])
+    commit, _ = sender.put("run", {"a": [5.0, 2.0], "b": [3.0]})
+    before = live.head()
+    main = before.refs["refs/heads/main"]
+
+    def ask(*moves: tuple[str, str | None, str | None]) -> int:
+        data = record(before, moves)
+        return live.call("PUT", "/log/000000000003.json", data, Wvc_Ask="?1").status
+
+    assert ask(("refs/heads/team/1", None, commit.id)) == 200
+    assert ask((RUN, None, commit.id)) == 403
+    live.token("eve", refs=["*"])
+    assert ask(("refs/heads/main", main, None)) == 403
+    assert ask(("refs/heads/main", main, commit.id)) == 200  # a descendant, as far as can be told without it
+    assert live.head() == before  # nothing counts that was only asked
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [

@@ -54,7 +54,7 @@ def render(pushed: Pushed) -> str:
     if not pushed.moves:
         lines = [f"{place} has all of it already"]
     elif pushed.dry:
-        lines = [f"would push to {place}"]
+        lines = [f"would push to {place}, about {_shared.size(pushed.sent)}"]
     else:
         lines = [f"to {place}, {_shared.size(pushed.sent)}"]
     return "\n".join([*lines, *_shared.moved(pushed.moves), *map(console.safe, pushed.notes)])

@@ -41,6 +41,12 @@ class Remote(ABC):
         lost, so that nobody knows whether it happened: read it back.
         """
 
+    def ask(self, name: str, record: bytes) -> None:  # noqa: B027  (not every place has a will of its own)
+        """Ask whether a record that moves these refs would be taken, before any packs go. Raises Refused.
+
+        record: as it will be put, but that it announces no packs.
+        """
+
     @abstractmethod
     def probe(self) -> list[tuple[str, bool]]:
         """Try whether the place keeps its promises: (what was tried, whether it held). Leaves nothing behind."""

@@ -46,7 +46,7 @@ class Folder(Remote):
     def size(self, kind: Kind, name: str) -> int | None:
         try:
             found = self._path(kind, name).lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, MissingObject):
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 

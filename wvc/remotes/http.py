@@ -169,6 +169,15 @@ class Http(Remote):
             raise Refused(f"{name[:80]!r} is no name of a file there")
         return self._put_record(name, source, size) if kind == "log" else self._put_pack(name, source, size)
 
+    def ask(self, name: str, record: bytes) -> None:
+        def work() -> None:
+            answer = self._calls.once("PUT", _path("log", name), {"Wvc-Ask": "?1"}, record)
+            if answer.status not in (200, 409):  # who was first with this number is for the next attempt to see
+                self._calls.refuse(answer)
+            self._calls.end(answer)
+
+        self._calls.again(work)
+
     def _put_record(self, name: str, source: BinaryIO, size: int) -> bool:
         if size > LARGEST:
             raise Refused(f"a record of {size} bytes is too large")

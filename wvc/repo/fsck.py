@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from wvc.repo.repository import Repository
 from wvc.store.header import size_of
 from wvc.store.packs import ID, NAME, SUFFIX, Pack
 from wvc.store.reader import Reader
-from wvc.store.threads import spread
+from wvc.store.verify import verify
 
 Object = Commit | Manifest | Attachment | TaskDescription
 
@@ -65,10 +65,8 @@ def fsck(repository: Repository, progress: Progress = SILENT) -> Report:
             holders.setdefault(id, []).append(pack.name)
     reader = Reader(repository.folder / "packs", lambda id: holders.get(id, []))
     contents = Contents()
-    progress.start("checking", sum(pack.stored(id).size for pack in packs for id in pack.ids()), "B")
-    for pack in packs:
-        _check_entries(reader, pack, contents, report, progress)
-    progress.stop()
+    _check_objects(packs, contents, report)
+    _check_weights(reader, packs, contents, report, progress)
     objects = contents.objects
     partial = repository.config.without_weights() is not None
     _check_links(objects, contents.sizes, report, partial=partial)
@@ -105,35 +103,34 @@ def _lost(repository: Repository, contents: Contents, holders: Iterable[str]) ->
     return touched(repository.lineage, repository.refs, lost, current) if lost else []
 
 
-def _check_entries(reader: Reader, pack: Pack, contents: Contents, report: Report, progress: Progress) -> None:
-    """Every entry of `pack` must be what its header and its name say."""
-    objects = dict.fromkeys(pack.objects())
-    for id in objects:
-        try:
-            contents.objects[id] = parse(bytes(pack.read(id)))
-            contents.sizes[id] = pack.stored(id).raw
-            report.counts["objects"] += 1
-        except Damage as error:
-            report.problems.append(f"{error.message} (in pack {pack.name[:12]})")
-    rest = [id for id in pack.ids() if id not in objects]
-    for id, problem in zip(rest, spread(lambda id: _problem(reader, pack, id), rest), strict=True):
+def _check_objects(packs: Iterable[Pack], contents: Contents, report: Report) -> None:
+    """Every JSON object must be what its name says, and one that is known."""
+    for pack in packs:
+        for id in pack.objects():
+            try:
+                contents.objects[id] = parse(bytes(pack.read(id)))
+                contents.sizes[id] = pack.stored(id).raw
+                report.counts["objects"] += 1
+            except Damage as error:
+                report.problems.append(f"{error.message} (in pack {pack.name[:12]})")
+
+
+def _check_weights(
+    reader: Reader, packs: Sequence[Pack], contents: Contents, report: Report, progress: Progress
+) -> None:
+    """Every tensor and side file must be what its header and its name say."""
+    places = [(pack, id) for pack in packs for id in pack.ids() if not pack.is_object(id)]
+    progress.start("checking", sum(pack.stored(id).size for pack, id in places), "B")
+    found = {}
+    for pack, id, problem in verify(reader, places):
         if problem is None:
             contents.sizes[id] = pack.stored(id).raw
             report.counts["tensors"] += 1
         else:
-            report.problems.append(f"{problem.message} (in pack {pack.name[:12]})")
+            found[pack.name, id] = f"{problem.message} (in pack {pack.name[:12]})"
         progress.advance(pack.stored(id).size)
-
-
-def _problem(reader: Reader, pack: Pack, id: str) -> Damage | None:
-    """What is wrong with entry `id` of `pack`, which is coded or raw."""
-    try:
-        pack.check(id)
-        if pack.stored(id).codec != "raw":
-            reader.check(pack, id)
-    except Damage as error:
-        return error
-    return None
+    progress.stop()
+    report.problems += [found[pack.name, id] for pack, id in places if (pack.name, id) in found]
 
 
 def _check_links(objects: dict[str, Object], found: dict[str, int], report: Report, *, partial: bool) -> None:

@@ -157,6 +157,13 @@ class Repository:
         with self._lock:
             self._locate(ids)
 
+    def holds(self, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` that a pack is known to hold, whether they can be read or not."""
+        wanted = list(ids)
+        with self._lock:
+            self._locate(wanted)
+            return {id for id in wanted if self._holders.get(id)}
+
     def _locate(self, ids: Sequence[str]) -> None:
         number = self.lineage.update()
         self._looked = time.monotonic()

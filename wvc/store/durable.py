@@ -9,7 +9,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wvc.errors import DiskProblem
@@ -125,6 +126,32 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def flushing(paths: Iterable[Path]) -> Iterator[None]:
+    """Make the bytes of files durable while something else is done. Raises DiskProblem at its end.
+
+    What goes wrong is told here and nowhere else: the kernel reports a failed write once.
+    """
+
+    def flush(path: Path) -> None:
+        with disk(path):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    with ThreadPoolExecutor(1, "flush") as pool:
+        pending = [pool.submit(flush, path) for path in paths]
+        try:
+            yield
+            for one in pending:
+                one.result()
+        finally:
+            for one in pending:
+                one.cancel()
 
 
 def sweep(tmp: Path) -> None:

@@ -88,6 +88,8 @@ def check_name(name: str) -> None:
         raise ValueError("a tensor name must have 1 to 512 bytes")
     if name == METADATA:
         raise ValueError(f"no tensor may be called {METADATA}")
+    if name.isascii() and name.isprintable():
+        return  # as nearly all are, and looking at each character takes as long as the rest of a header
     if not unicodedata.is_normalized("NFC", name):
         raise ValueError(f"tensor name {name[:40]!a} is not NFC")
     if any(unicodedata.category(c) == "Cc" or c in BIDI for c in name):

@@ -15,7 +15,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,13 +143,21 @@ class Pack:
         if hasher.hexdigest() != self.stored(id).hash:
             raise CorruptObject(id)
 
-    def ids(self) -> list[str]:
+    def ids(self) -> Sequence[str]:
         """Every entry but padding, in the order of its bytes."""
-        return [name for name in self.entries if ID.fullmatch(name)]
+        return self._ids
 
     def objects(self) -> list[str]:
         """The entries that hold JSON objects."""
-        return [name for name in self.ids() if self.entries[name].start < self.objects_end]
+        return [name for name in self._ids if self.is_object(name)]
+
+    def is_object(self, id: str) -> bool:
+        """True for an entry that holds a JSON object."""
+        return self.entries[id].start < self.objects_end
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(name for name in self.entries if ID.fullmatch(name))
 
     def check_padding(self) -> None:
         """Raises CorruptPack unless everything between the entries is zero."""

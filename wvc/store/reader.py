@@ -105,10 +105,14 @@ class Reader:
         """The copy that takes the least to decode, not checked. Raises MissingObject, Damage."""
         return self._resolve(id, {}, size=size)
 
+    def copy(self, pack: Pack, id: str) -> Copy:
+        """Entry `id` of `pack`, not checked. Raises MissingObject, Damage for want of a base."""
+        return self._entry(pack, id, {}, check=False)
+
     def check(self, pack: Pack, id: str) -> None:
         """Raises Damage unless entry `id` of `pack` can be read with some base that is there."""
         try:
-            self._entry(pack, id, {}, check=False).checked()
+            self.copy(pack, id).checked()
         except Damage:
             self._entry(pack, id, {}, check=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wvc.errors import Damage, UsageError
+from wvc.errors import Damage, RemoteProblem
 from wvc.progress import SILENT, Progress
 from wvc.repo import names
+from wvc.repo.objects import Manifest
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
 from wvc.store.batch import Batch
@@ -16,7 +17,7 @@ from wvc.store.header import size_of
 from wvc.store.records import Move, State
 from wvc.verbs import remote
 from wvc.verbs.mirror import Mirror
-from wvc.verbs.transfer import Needed, needed, pack, statements
+from wvc.verbs.transfer import Needed, Wanted, needed, pack, statements
 
 SHARED = (names.TAGS, names.TASKS, names.PROBES)  # under the same name on both sides
 
@@ -52,8 +53,10 @@ def fetch(
         state = mirror.update(found.pinned, progress)
         moves, notes = _moves(repository, name, state, branches, prune=prune)
         starts = [move.new for move in moves if move.new is not None]
-        wanted = needed(mirror.repository, starts, repository.reader.has, weights=found.weights)
-        said = [id for id in statements(mirror.repository, wanted.commits) if not repository.reader.has(id)]
+        wanted = needed(mirror.repository, starts, repository.holds, weights=found.weights)
+        said = statements(mirror.repository, wanted.commits)
+        known = repository.holds(said)
+        said = [id for id in said if id not in known]
         received = receive(repository, mirror, wanted, moves, said, f"fetch: {name}", progress)
         remote.pin(repository, name, state)
         return Fetched(name, tuple(moves), received, tuple(notes))
@@ -64,28 +67,36 @@ def complete(repository: Repository, name: str, revisions: Sequence[str] = (), p
 
     Raises what remotes raise, Rewound, Damage, UnknownRevision.
     """
-    found = remote.known(repository, name)
-    everywhere = [id for ref, id in repository.refs.items() if ref.startswith((names.HEADS, names.REMOTES, *SHARED))]
     ids = [resolve(repository, text) for text in revisions]
-    with remote.mirrored(repository, found) as mirror:
-        state = mirror.update(found.pinned, progress)
-        lacking = _weights_of(repository, ids) if ids else needed(repository, everywhere).weights
-        theirs = mirror.repository.reader
-        wanted = {id: size for id, size in lacking.items() if not repository.reader.has(id) and theirs.has(id)}
-        nothing = frozenset[str]()
-        message = f"fetch: weights from {name}"
-        received = receive(repository, mirror, Needed(nothing, nothing, wanted), (), (), message, progress)
-        remote.pin(repository, name, state)
+    everywhere = [id for ref, id in repository.refs.items() if ref.startswith((names.HEADS, names.REMOTES, *SHARED))]
+    if ids:
+        lacking = weights_of(repository.manifest(repository.commit(id)) for id in ids)
+    else:
+        lacking = dict(needed(repository, everywhere).weights)
+    received = bring(repository, name, lacking, progress)
     if not ids:
         repository.config.set(True, "remotes", name, "weights")
     return Fetched(name, (), received)
 
 
-def _weights_of(repository: Repository, ids: Sequence[str]) -> dict[str, int | None]:
-    """What the commits themselves hold."""
+def bring(repository: Repository, name: str, lacking: Wanted, progress: Progress = SILENT) -> int:
+    """Bring of `lacking` what is not here and remote `name` has: bytes that came. Raises as `fetch` does."""
+    found = remote.known(repository, name)
+    with remote.mirrored(repository, found) as mirror:
+        state = mirror.update(found.pinned, progress)
+        there = mirror.repository.holds(lacking) - repository.holds(lacking)
+        wanted = {id: size for id, size in lacking.items() if id in there}
+        nothing = frozenset[str]()
+        message = f"fetch: weights from {name}"
+        received = receive(repository, mirror, Needed(nothing, nothing, wanted), (), (), message, progress)
+        remote.pin(repository, name, state)
+    return received
+
+
+def weights_of(manifests: Iterable[Manifest]) -> dict[str, int | None]:
+    """The tensors and side files that `manifests` name, as `Needed` has them."""
     found: dict[str, int | None] = {}
-    for id in ids:
-        manifest = repository.manifest(repository.commit(id))
+    for manifest in manifests:
         found |= dict.fromkeys(file for _, file in manifest.files)
         found |= {tensor.id: size_of(tensor.dtype, tensor.shape) for tensor in manifest.tensors}
     return found
@@ -141,12 +152,12 @@ def size_of_objects(mirror: Mirror, wanted: Needed) -> int:
 def _moves(
     repository: Repository, name: str, state: State, branches: Sequence[str], *, prune: bool
 ) -> tuple[list[Move], list[str]]:
-    """What becomes of the refs here, and what is to be said of it. Raises UsageError."""
+    """What becomes of the refs here, and what is to be said of it. Raises RemoteProblem."""
     there = {names.short(ref): id for ref, id in state.refs.items() if ref.startswith(names.HEADS)}
     unknown = [branch for branch in branches if branch not in there]
     if unknown:
         hint = "it has " + ", ".join(sorted(there)[:8]) if there else "it has none"
-        raise UsageError(f"{name} has no branch {unknown[0]!r}", hint)
+        raise RemoteProblem(f"{name} has no branch {unknown[0]!r}", hint)
     prefix = f"{names.REMOTES}{name}/"
     new = {prefix + branch: id for branch, id in there.items() if not branches or branch in branches}
     notes = []

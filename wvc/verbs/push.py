@@ -6,7 +6,7 @@ import io
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -51,7 +51,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Pushed:
-    """moves: of refs there, by full name. sent: bytes of packs. notes: what stayed behind, and why."""
+    """moves: of refs there, by full name. sent: bytes of packs. notes: what stayed behind, and why.
+
+    dry: nothing was sent; `sent` is then what that takes at least.
+    """
 
     remote: str
     url: str
@@ -106,6 +109,8 @@ def _targets(repository: Repository, options: Options) -> dict[str, str | None]:
     for prefix, wanted in ((names.HEADS, options.all), (names.TAGS, options.tags)):
         if wanted:
             found |= {ref: id for ref, id in repository.refs.items() if ref.startswith(prefix)}
+    if options.all and not found:
+        raise UsageError("there is no branch to push yet", "commits make branches")
     return found
 
 
@@ -151,31 +156,38 @@ class _Sender:
         for attempt in range(ATTEMPTS):
             self.state = self._mirror.update(pinned, self._progress)
             moves, notes = self._moves()
-            if not moves or self._options.dry_run:
-                return Pushed(self._name, self._mirror.remote.url, tuple(moves), 0, tuple(notes), self._options.dry_run)
-            if self._try(moves):
-                self.state = self._mirror.update(pinned, self._progress)
-                return Pushed(self._name, self._mirror.remote.url, tuple(moves), self._bytes, tuple(notes))
+            dry = self._options.dry_run
+            if not moves or self._try(moves):
+                if moves and not dry:
+                    self.state = self._mirror.update(pinned, self._progress)
+                return Pushed(self._name, self._mirror.remote.url, tuple(moves), self._bytes, tuple(notes), dry)
             time.sleep(random.uniform(0, min(2.0, 0.01 * 2**attempt)))
         raise RemoteProblem(f"too many others push to {self._mirror.remote.url} at once", "try again")
 
     def _try(self, moves: Sequence[Move]) -> bool:
-        """Send what is lacking, then the transaction. False if somebody else was first."""
-        reader = self._mirror.repository.reader
-        wanted = needed(self._repository, [move.new for move in moves if move.new is not None], reader.has)
-        said = [id for id in statements(self._repository, wanted.commits) if not reader.has(id)]
+        """Send what is lacking, then the transaction, or find out what that would be. False if somebody was first."""
+        there = self._mirror.repository.holds
+        wanted = needed(self._repository, [move.new for move in moves if move.new is not None], there)
+        said = statements(self._repository, wanted.commits)
+        known = there(said)
+        said = [id for id in said if id not in known]
         everything = Needed(wanted.commits, wanted.objects | frozenset(said), wanted.weights)
-        packs = self._packs(everything)
         draft = Draft(
             message=f"push: {', '.join(names.short(move.ref) for move in moves)}",
             actor=self._mirror.remote.actor or self._repository.config.author(),
             created=now(),
             moves=tuple(moves),
-            packs=packs,
             attachments=tuple(said),
         )
         transaction, data = compose(self.state, draft)
-        return announce(self._mirror.remote, f"{transaction.number:012d}.json", data)
+        name = f"{transaction.number:012d}.json"
+        self._mirror.remote.ask(name, data)
+        if self._options.dry_run:
+            best = self._repository.reader.best
+            self._bytes = sum(best(id).stored.size for id in (*everything.objects, *everything.weights))
+            return True
+        _, data = compose(self.state, replace(draft, packs=self._packs(everything)))
+        return announce(self._mirror.remote, name, data)
 
     def _packs(self, wanted: Needed) -> tuple[str, ...]:
         """Names of the packs that are there now, and that nobody knows of yet."""
@@ -194,7 +206,8 @@ class _Sender:
             size = sum(pack.stored(id).size for pack in opened for id in pack.objects() if id in wanted.objects)
             shapes = [(1, 1, 1, 1)] * len(wanted.weights)
             with Batch(packs, folder / "tmp", Reader(packs, lambda _: ()), shapes, size) as batch:
-                pack(own.reader, opened, wanted, batch, depth_of, self._progress)
+                # What lies here was whole when it came or was made, and who receives it decodes it anyway.
+                pack(own.reader, opened, wanted, batch, depth_of, self._progress, raw=False)
                 made = batch.publish()
             return self._upload(packs, made)
 

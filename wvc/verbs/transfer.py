@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from wvc.errors import Damage
 from wvc.progress import SILENT, Progress
@@ -15,9 +14,11 @@ from wvc.store import threads
 from wvc.store.batch import Batch
 from wvc.store.blobs import Blob
 from wvc.store.copies import Copy
+from wvc.store.durable import flushing
 from wvc.store.header import BITS, size_of
 from wvc.store.packs import Pack
 from wvc.store.reader import Reader
+from wvc.store.verify import verify, verify_stored
 
 Wanted = Mapping[str, int | None]  # ids, and of tensors the bytes that they must have
 
@@ -38,11 +39,16 @@ class Needed:
 
 
 def needed(
-    origin: Repository, starts: Iterable[str], known: Callable[[str], bool] = lambda id: False, *, weights: bool = True
+    origin: Repository,
+    starts: Iterable[str],
+    known: Callable[[Iterable[str]], set[str]] = lambda ids: set(),
+    *,
+    weights: bool = True,
 ) -> Needed:
     """All that `starts` need: commits, their ancestors, manifests, tasks, probes, tensors, files. Raises Damage.
 
-    known: what the other side has; of a commit, all that it needs too. weights: False for history alone.
+    known: those of some ids that the other side has; of a commit, all that it needs too. weights: False for history
+    alone.
     """
     commits: set[str] = set()
     objects: set[str] = set()
@@ -50,7 +56,7 @@ def needed(
     todo = list(starts)
     while todo:
         id = todo.pop()
-        if id in objects or known(id):
+        if id in objects or known([id]):
             continue
         objects.add(id)
         item = parse(origin.reader.object(id))
@@ -62,11 +68,9 @@ def needed(
                 bytes_of |= dict.fromkeys(file for _, file in manifest.files)
                 bytes_of |= {tensor.id: size_of(tensor.dtype, tensor.shape) for tensor in manifest.tensors}
             todo += [*(parent.commit for parent in item.parents), *mentioned(item)]
-    return Needed(
-        frozenset(commits),
-        frozenset(id for id in objects if not known(id)),
-        {id: size for id, size in bytes_of.items() if not known(id)},
-    )
+    there = known([*objects, *bytes_of])
+    lacking = {id: size for id, size in bytes_of.items() if id not in there}
+    return Needed(frozenset(commits), frozenset(objects - there), lacking)
 
 
 def statements(origin: Repository, about: Container[str]) -> list[str]:
@@ -83,29 +87,32 @@ def pack(
     batch: Batch,
     depth_of: Callable[[str], int | None] = lambda id: None,
     progress: Progress = SILENT,
+    *,
+    raw: bool = True,
 ) -> None:
     """Put what is wanted into `batch`, every entry checked. Raises Damage.
 
     A pack of which all is wanted comes along as it is. Of the others, entries are copied as they are stored; a
     difference to what the other side lacks is stored anew.
     reader, packs: where it lies. depth_of: of what the other side has, how deep; None of what it lacks.
+    raw: whether raw bytes are checked, too, for which everything is decoded; stored bytes always are.
     """
     every = wanted.objects | wanted.weights.keys()
     depths: dict[str, int] = {}
     done: set[str] = set()
     progress.start("checking", sum(size or 0 for size in wanted.weights.values()), "B")
-    for whole in _whole_packs(packs, every, depth_of):
-        for id in whole.ids():
+    whole = _whole_packs(packs, every, depth_of)
+    with flushing(pack.path for pack in whole):
+        _check(reader, whole, progress, raw=raw)
+    for adopted in whole:
+        for id in adopted.ids():
             done.add(id)
-            depths[id] = min(whole.stored(id).depth, depths.get(id, whole.stored(id).depth))
-        for size in threads.spread(partial(_checked, reader, whole), whole.ids()):
-            progress.advance(size)
-        whole.check_padding()
-        batch.adopt(whole)
+            depths[id] = min(adopted.stored(id).depth, depths.get(id, adopted.stored(id).depth))
+        batch.adopt(adopted)
     for id in sorted(wanted.objects - done):
         batch.put(reader.object(id))
     rest = {id: size for id, size in wanted.weights.items() if id not in done}
-    copies = threads.spread(lambda item: _copy(reader, *item), rest.items())
+    copies = threads.spread(lambda item: _copy(reader, *item, raw=raw), rest.items())
     for copy in sorted(copies, key=lambda copy: copy.stored.depth):
         stored = copy.stored
         base = None if stored.base is None else depths.get(stored.base, depth_of(stored.base))
@@ -114,7 +121,8 @@ def pack(
             depths[copy.id] = stored.depth
         else:
             numbers = stored.raw * 8 // BITS[stored.dtype]
-            batch.store([Blob(stored.dtype, (numbers,), copy.piece)])
+            checked = copy if raw else reader.whole(copy.id, stored.raw)
+            batch.store([Blob(stored.dtype, (numbers,), checked.piece)])
             depths[copy.id] = 0
         progress.advance(stored.raw)
     progress.stop()
@@ -144,20 +152,30 @@ def _rests(pack: Pack, depths: Mapping[str, int], depth_of: Callable[[str], int 
     return True
 
 
-def _checked(reader: Reader, pack: Pack, id: str) -> int:
-    """Bytes of entry `id`, which is what it promises. Raises Damage."""
-    with reader.explained(id):
-        pack.check(id)
-        reader.check(pack, id)
-        if id in pack.objects():
-            parse(bytes(pack.read(id)))
-    return pack.stored(id).raw
+def _check(reader: Reader, packs: Sequence[Pack], progress: Progress, *, raw: bool) -> None:
+    """Raises Damage unless all entries of `packs` are what they promise."""
+    places = [(pack, id) for pack in packs for id in pack.ids()]
+    checked = verify(reader, places) if raw else verify_stored(places)
+    for pack, id, problem in checked:
+        with reader.explained(id):
+            if problem is not None:
+                raise problem
+            if pack.is_object(id):
+                parse(bytes(pack.read(id)))
+        progress.advance(pack.stored(id).raw)
+    for pack in packs:
+        pack.check_padding()
 
 
-def _copy(reader: Reader, id: str, size: int | None) -> Copy:
+def _copy(reader: Reader, id: str, size: int | None, *, raw: bool) -> Copy:
     """A copy that is what its id promises. Raises Damage, also for a file that would grow out of all proportion."""
     if size is None:
         stored = reader.best(id).stored
         if stored.raw > max(LARGE, PROPORTION * stored.size):
             raise Damage(f"file {id[:12]} of {stored.size} bytes would grow to {stored.raw}")
-    return reader.whole(id, size)
+    if raw:
+        return reader.whole(id, size)
+    with reader.explained(id):
+        copy = reader.best(id, size)
+        copy.pack.check(id)
+        return copy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from wvc.errors import CorruptPack, Damage
@@ -12,7 +11,7 @@ from wvc.repo.repository import Repository
 from wvc.store.packs import MAX_ENTRIES, SUFFIX, Pack
 from wvc.store.reader import Reader
 from wvc.store.records import State
-from wvc.store.threads import spread
+from wvc.store.verify import verify
 from wvc.web.problems import Problem
 from wvc.web.quarantine import BadPack
 
@@ -59,21 +58,19 @@ class Incoming(Reader):
                 pack.check_padding()
             except Damage as error:
                 raise BadPack(pack.name, error.message) from None
-            for _ in spread(partial(self._verify, pack), pack.ids()):
-                pass
+        places = [(new, id) for new in self.new.values() for id in new.ids()]
+        for new, id, problem in verify(self, places):
+            if problem is not None:
+                raise self._refusal(new, id, problem)
 
-    def _verify(self, pack: Pack, id: str) -> None:
-        """Stored bytes, and of what is coded the raw ones: its bases are there at smaller depth, or it is refused."""
+    def _refusal(self, pack: Pack, id: str, problem: Damage) -> Problem:
+        """Stored bytes that are wrong make a pack worthless; what is wrong besides may be for want of another pack."""
         try:
             pack.check(id)
         except Damage as error:
-            raise BadPack(pack.name, error.message) from None
-        try:
-            if pack.stored(id).codec != "raw":
-                self.check(pack, id)
-        except Damage as error:  # which may be for want of another pack
-            hint = "send what its differences rest on, too"
-            raise Problem(422, f"pack {pack.name[:12]} is refused: {error.message}", hint) from None
+            return BadPack(pack.name, error.message)
+        hint = "send what its differences rest on, too"
+        return Problem(422, f"pack {pack.name[:12]} is refused: {problem.message}", hint)
 
 
 def _opened(path: Path, name: str) -> Pack:

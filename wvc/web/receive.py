@@ -59,6 +59,15 @@ class Receiver:
                 return False
             raise
 
+    def ask(self, number: int, data: bytes, caller: Token) -> None:
+        """Raises Problem where record `number`, with its packs, would be refused for what it says and who says it."""
+        transaction, _ = _parsed(number, data)
+        policy.check_record(transaction, caller)
+        policy.check_moves(transaction.moves, caller)
+        with self._repository() as repository:
+            policy.check_default(transaction, caller, repository.log.head())
+        policy.check_protected(transaction.moves, caller, self.protected, lambda new, old: True)
+
     def _take(self, number: int, data: bytes, caller: Token) -> bool:
         transaction, full = _parsed(number, data)
         policy.check_record(transaction, caller)
