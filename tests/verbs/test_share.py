@@ -21,11 +21,15 @@ from wvc.store.records import Draft, Move
 from wvc.verbs import remote, terms
 from wvc.verbs.clone import clone
 from wvc.verbs.fetch import complete, fetch
+from wvc.verbs.merge import merge
+from wvc.verbs.need import need
 from wvc.verbs.pull import pull
 from wvc.verbs.push import Options, push
 from wvc.weights import Weights
 
 from .conftest import Shelf
+
+REMOTE = ("remotes/origin/one", "remotes/origin/two")
 
 
 def numbers(seed: int, n: int = 3000) -> np.ndarray:
@@ -132,7 +136,7 @@ class TestPush:
     def test_a_dry_run_sends_nothing(self, ada: Shelf, hub: Path):
         pushed = sent(ada, "one", dry_run=True)
 
-        assert [move.ref for move in pushed.moves] == ["refs/heads/one"]
+        assert [move.ref for move in pushed.moves] == ["refs/heads/one"] and pushed.sent > 12_000
         assert not Repository(hub).refs and not list((hub / ".wvc" / "packs").iterdir())
 
     def test_nothing_damaged_is_sent(self, ada: Shelf, hub: Path):
@@ -219,7 +223,7 @@ class TestFetch:
         fetch(bea, "origin", ["one"])
 
         assert "refs/remotes/origin/two" not in bea.refs
-        with pytest.raises(UsageError, match="no branch 'three'"):
+        with pytest.raises(RemoteProblem, match="no branch 'three'"):
             fetch(bea, "origin", ["three"])
 
     def test_what_is_gone_there_is_forgotten_if_asked(self, ada: Shelf, hub: Path, tmp_path: Path):
@@ -242,6 +246,24 @@ class TestFetch:
         np.testing.assert_array_equal(held(bea, "refs/heads/main")["w"], numbers(0))
         complete(bea, "origin")
         assert is_whole(tmp_path / "bea")
+
+    def test_weights_come_when_they_are_needed(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main", "one", "two")
+        bea = clone(hub, tmp_path / "bea", "main", weights=False)
+        manifest = {ref: bea.manifest(bea.commit(bea.refs[f"refs/{ref}"])) for ref in ("heads/main", *REMOTE)}
+
+        merged = merge(bea, ["origin/one", "origin/two"], terms.Options(with_head=False))
+
+        assert merged.commit is not None
+        mean = (held(bea, "refs/remotes/origin/one")["w"] + held(bea, "refs/remotes/origin/two")["w"]) / 2
+        np.testing.assert_allclose(held(bea, "refs/heads/main")["w"], mean, rtol=1e-6)
+        base = manifest["heads/main"].by_name["w"].id
+        assert not bea.reader.has(base)  # nobody needed it
+        need(bea, [manifest["heads/main"]])
+        assert bea.reader.has(base) and bea.config.without_weights() == "origin"
+        before = bea.log.head().number
+        need(bea, manifest.values())
+        assert bea.log.head().number == before  # nothing is asked for twice
 
     def test_damage_there_does_not_come_here(self, ada: Shelf, hub: Path, tmp_path: Path):
         sent(ada, "main")
@@ -399,6 +421,20 @@ class TestRemotes:
     def test_names_that_are_none_are_refused(self, ada: Shelf, hub: Path, name: str):
         with pytest.raises(UsageError):
             remote.add(ada.repository, name, str(hub))
+
+    def test_an_address_may_change_and_the_history_not(self, ada: Shelf, hub: Path, tmp_path: Path):
+        sent(ada, "main")
+        hub.rename(tmp_path / "moved")
+        create(tmp_path / "other", Draft("init", "Ada", 0, default_branch="main"))
+
+        remote.move(ada.repository, "hub", str(tmp_path / "moved"))
+        assert sent(ada, "one").moves
+
+        remote.move(ada.repository, "hub", str(tmp_path / "other"))
+        with pytest.raises(Rewound):
+            sent(ada, "two")
+        with pytest.raises(UsageError):
+            remote.move(ada.repository, "hub", "ftp://elsewhere")
 
     def test_another_place_may_take_the_name_of_one_that_was_removed(self, ada: Shelf, hub: Path, tmp_path: Path):
         sent(ada, "main")

@@ -1,11 +1,12 @@
-"""What fetch, pull and push say."""
+"""What commands that deal with remotes have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wvc import console
 from wvc.repo import names
+from wvc.repo.objects import Manifest
 from wvc.repo.repository import Repository
 from wvc.store.records import Move
 
@@ -17,6 +18,14 @@ def default(repository: Repository, given: str | None) -> str:
     own = repository.config.get("branches", names.short(repository.branch), "remote")
     remotes = repository.config.get("remotes") or {}
     return str(own or (next(iter(remotes)) if len(remotes) == 1 else "origin"))
+
+
+def bring(repository: Repository, manifests: Iterable[Manifest]) -> None:
+    """Have the weights of `manifests` here, where history came without them: for commands that read them themselves."""
+    if repository.config.without_weights() is not None:
+        from wvc.verbs.need import need
+
+        need(repository, manifests, console.progress())
 
 
 def moved(moves: Sequence[Move]) -> list[str]:

@@ -16,7 +16,7 @@ def command(
     path: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder of the copy")] = None,
     branch: Annotated[str | None, typer.Option("--branch", "-b", help="Branch to begin on")] = None,
     no_weights: Annotated[
-        bool, typer.Option("--no-weights", help="Copy the history alone; `wvc fetch --weights` brings weights later")
+        bool, typer.Option("--no-weights", help="Copy the history alone; weights come when something needs them")
     ] = False,
 ) -> None:
     """Copy a repository with its history, every byte checked."""

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from wvc import console
+from wvc.commands._shared import bring
 from wvc.errors import UsageError
 from wvc.repo import diff as differences
 from wvc.repo import revisions
@@ -27,6 +28,7 @@ def command(
         old, new = (part or "HEAD" for part in old.split("..", 1))
     repository = Repository()
     one, two = (repository.manifest(repository.commit(revisions.resolve(repository, r))) for r in (old, new))
+    bring(repository, [one, two])
     changes = differences.diff(repository, one, two, console.progress())
     console.show(changes, layers if stat else render)
 

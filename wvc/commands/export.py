@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from wvc import console
+from wvc.commands._shared import bring
 from wvc.errors import UsageError
 from wvc.repo import revisions
 from wvc.repo.export import FORMATS, Options, Written, export
@@ -48,6 +49,7 @@ def command(
     repository = Repository()
     commit = repository.commit(revisions.resolve(repository, revision))
     manifest = repository.manifest(commit)
+    bring(repository, [manifest])
     if options.format == "pt":
         from wvc.verbs.export import export_checkpoint
 

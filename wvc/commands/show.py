@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
 from wvc import console
 from wvc.commands._layout import layout
+from wvc.commands._shared import bring
 from wvc.commands._words import decoration, percent, short, when
 from wvc.errors import WvcError
 from wvc.repo import history, scores
@@ -76,6 +77,7 @@ def measured(repository: Repository, manifest: Manifest, name: str) -> Summary:
         near = difflib.get_close_matches(name, manifest.by_name, n=1)
         first = ", ".join(list(manifest.by_name)[:3])
         raise WvcError(f"there is no tensor {name!r}", f"did you mean {near[0]!r}?" if near else f"it has {first} ...")
+    bring(repository, [replace(manifest, tensors=(tensor,), files=())])
     return summary(tensor, repository.tensor(tensor))
 
 

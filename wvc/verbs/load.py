@@ -9,8 +9,8 @@ from torch import nn
 from wvc import architectures
 from wvc.repo.repository import Repository
 from wvc.repo.revisions import resolve
+from wvc.verbs import need
 from wvc.verbs.scoring import spec_of
-from wvc.weights import Weights
 
 
 def load(path: Path | str, revision: str = "HEAD") -> nn.Module:
@@ -21,4 +21,4 @@ def load(path: Path | str, revision: str = "HEAD") -> nn.Module:
     """
     repository = Repository(path)
     manifest = repository.manifest(repository.commit(resolve(repository, revision)))
-    return architectures.load(spec_of(manifest), Weights.of(repository, manifest)).eval()
+    return architectures.load(spec_of(manifest), need.weights(repository, manifest)).eval()

@@ -17,6 +17,7 @@ from wvc.verbs.candidates import Field
 from wvc.verbs.context import Context
 from wvc.verbs.maker import Maker, maker_of
 from wvc.verbs.mix import Mix, record, shared_context
+from wvc.verbs.need import need
 from wvc.verbs.strategy import Strategy, named
 from wvc.verbs.terms import Blending, Merged, Options, Outcome, Row
 from wvc.weights import Weights
@@ -56,7 +57,9 @@ def merge(repository: Repository, patterns: Sequence[str], options: Options, pro
     if field.forward is not None and _only_moves(options, strategy):
         return _forward(repository, field.head, field.forward, options, progress)
     maker = maker_of(repository, field, strategy, options, select)
-    maker.mix(field.candidates).weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
+    mix = maker.mix(field.candidates)
+    need(repository, mix.manifests, progress)
+    mix.weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
     field = replace(field, contexts=(*field.contexts, *maker.contexts(repository)))
     context = shared_context(field.contexts, maker.first.commit if maker.first else None)
     if options.recalibrate is not None:

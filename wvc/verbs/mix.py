@@ -19,6 +19,7 @@ from wvc.store.header import size_of
 from wvc.strategies import Models, linear
 from wvc.verbs.candidates import Candidate, averaged
 from wvc.verbs.context import Context, common, of_task
+from wvc.verbs.need import need
 from wvc.verbs.strategy import Strategy
 from wvc.verbs.versions import versions
 from wvc.weights import LazyTensor, Weights
@@ -48,8 +49,15 @@ class Mix:
     taken: tuple[tuple[str, Candidate], ...] = ()
     layers: Mapping[str, tuple[Fraction, ...]] | None = field(default=None, compare=False)
 
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Of all models that may be read."""
+        sides = [model for _, model in self.taken] + ([] if self.base is None else [self.base])
+        return [model.manifest for model in (*self.models, self.first, *sides)]
+
     def weights(self, repository: Repository) -> Weights:
-        """The result, tensor by tensor, read and blended as it is asked for."""
+        """The result, tensor by tensor, read and blended as it is asked for. Raises what `need` raises."""
+        need(repository, self.manifests)
         blended = {**self._blended(repository), **self._statistics(repository)}
         own = self.unblended(repository)
         return Weights({name: blended.get(name) or own[name] for name in Weights.of(repository, self.first.manifest)})

@@ -26,6 +26,7 @@ from wvc.repo.repository import Repository
 from wvc.store.canonical import digest, dumps
 from wvc.store.durable import disk
 from wvc.tasks import Benchmark, Task
+from wvc.verbs import need
 from wvc.verbs.data import TRANSFORM, Data
 from wvc.verbs.versions import versions
 
@@ -78,7 +79,7 @@ def ensure(
     if ref not in repository.refs:
         with _alone(repository.folder / "runs" / f"probe-{name}.lock", progress):
             if ref not in repository.refs:
-                network, spec = _network(repository, foundation, data)
+                network, spec = _network(repository, foundation, data, progress)
                 result = _fit(network, data, form, device, progress)
                 network.load_state_dict(result.tensors, strict=False)
                 facts = _facts(how, form, device, result)
@@ -141,12 +142,12 @@ def evaluate_every(form: Form, task: Task) -> int:
     return min(every, max(1, form.steps // 10))
 
 
-def _network(repository: Repository, foundation: Commit, data: Data) -> tuple[Network, ModelSpec]:
+def _network(repository: Repository, foundation: Commit, data: Data, progress: Progress) -> tuple[Network, ModelSpec]:
     """The foundation's featurizer under a fresh head."""
     before = repository.manifest(foundation)
     assert before.spec is not None
     spec = before.spec.with_classes(data.task.classes, data.size)
-    held = weights.Weights.of(repository, before)
+    held = need.weights(repository, before, progress=progress)
     tensors = {name: held[name] for name in held if not spec.is_head(name)} | fresh_head(spec)
     return Network.of(architectures.load(spec, tensors), spec), spec
 

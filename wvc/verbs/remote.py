@@ -50,6 +50,17 @@ def add(repository: Repository, name: str, url: str) -> Known:
     return found
 
 
+def move(repository: Repository, name: str, url: str) -> Known:
+    """Let a remote have another address: that of the same repository, as the next command will see.
+
+    Raises UsageError.
+    """
+    known(repository, name)
+    _check_address(url)
+    repository.config.set(absolute(url), "remotes", name, "url")
+    return known(repository, name)
+
+
 def listed(repository: Repository) -> list[Known]:
     """All, by name."""
     table = repository.config.get("remotes") or {}

@@ -16,6 +16,7 @@ from wvc.store.header import size_of
 from wvc.verbs.candidates import Candidate
 from wvc.verbs.context import Context
 from wvc.verbs.mix import Mix
+from wvc.verbs.need import need
 from wvc.verbs.strategy import named
 from wvc.weights import Weights, ids
 
@@ -78,6 +79,7 @@ def _mix(repository: Repository, how: Mapping[str, Any]) -> Mix:
 
 def _merged(repository: Repository, commit: Commit, device: str, progress: Progress) -> Weights:
     mix = mix_of(repository, commit)
+    need(repository, mix.manifests, progress)
     merged = mix.weights(repository)
     estimated = commit.how.get("recalibrated")
     if estimated is None:

@@ -17,14 +17,14 @@ from wvc.repo import scores
 from wvc.repo.objects import Manifest, ModelSpec
 from wvc.repo.repository import Repository
 from wvc.repo.scores import Circumstances, Score
+from wvc.verbs import need
 from wvc.verbs.data import TRANSFORM, Data
-from wvc.weights import Weights
 
 
-def network_of(repository: Repository, manifest: Manifest) -> Network:
+def network_of(repository: Repository, manifest: Manifest, progress: Progress = SILENT) -> Network:
     """The model of `manifest`, ready to run. Raises ModelProblem for plain tensors."""
     spec = spec_of(manifest)
-    return Network.of(architectures.load(spec, Weights.of(repository, manifest)), spec)
+    return Network.of(architectures.load(spec, need.weights(repository, manifest, progress=progress)), spec)
 
 
 def circumstances(manifest: Manifest, data: Data, split: str, device: torch.device, precision: str) -> Circumstances:
@@ -97,7 +97,7 @@ def known_or_measured(
     found = scores.find(repository, wanted, list(domains))
     if found is not None:
         return found, False
-    network = network_of(repository, manifest)
+    network = network_of(repository, manifest, progress)
     pixels = {name: get() for name, get in domains.items()}
     return score(network, wanted, pixels, device=device, progress=progress), True
 

@@ -23,7 +23,7 @@ from wvc.repo.graph import Graph
 from wvc.repo.objects import Attachment, Commit, Manifest, ModelSpec, Parent
 from wvc.repo.repository import Repository
 from wvc.store.canonical import dumps
-from wvc.verbs import plan, probe, runs, scoring, task
+from wvc.verbs import need, plan, probe, runs, scoring, task
 from wvc.verbs.data import Data, device_named
 from wvc.verbs.plan import Options
 from wvc.verbs.versions import versions
@@ -80,7 +80,7 @@ def _carry_out(repository: Repository, run: runs.Run, data: Data, progress: Prog
             run.remove()
             return Trained(*done, moved=done[1] != run.plan["branch"])
         torch.set_num_threads(how["threads"])
-        network, spec = _network(repository, how, data)
+        network, spec = _network(repository, how, data, progress)
         settings = Settings.read(how["settings"])
         try:
             result = learn(
@@ -130,16 +130,18 @@ def _done(repository: Repository, run: runs.Run) -> tuple[Commit, str] | None:
     return None
 
 
-def _network(repository: Repository, how: Mapping[str, Any], data: Data) -> tuple[Network, ModelSpec]:
+def _network(
+    repository: Repository, how: Mapping[str, Any], data: Data, progress: Progress
+) -> tuple[Network, ModelSpec]:
     """The featurizer of the start under the head that the plan names."""
     start = how["start"]
     manifest = repository.manifest(repository.commit(start["featurizer"]))
     assert manifest.spec is not None
     spec = manifest.spec.with_classes(data.task.classes, data.size)
-    held = weights.Weights.of(repository, manifest)
+    held = need.weights(repository, manifest, progress=progress)
     tensors = {name: held[name] for name in held if start["head"] == "keep" or not spec.is_head(name)}
     if start["head"] == "probe":
-        probed = weights.Weights.of(repository, repository.manifest(repository.commit(start["probe"])))
+        probed = need.weights(repository, repository.manifest(repository.commit(start["probe"])), progress=progress)
         tensors |= {name: probed[name] for name in probed if spec.is_head(name)}
     elif start["head"] == "random":
         tensors |= probe.fresh_head(spec, how["settings"]["seed"])
