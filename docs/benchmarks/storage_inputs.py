@@ -2,10 +2,12 @@
 
     python docs/benchmarks/storage_inputs.py synthetic FOLDER SIZE_MB
     python docs/benchmarks/storage_inputs.py series FOLDER SIZE_MB
+    python docs/benchmarks/storage_inputs.py tuned FOLDER SIZE_MB NUMBER
     python docs/benchmarks/storage_inputs.py real FOLDER BASE TUNED...
 
-Writes FOLDER/fp32/*.safetensors and FOLDER/bf16/*.safetensors, and does nothing where they are already. It runs as a
-process of its own because it holds a whole model: a child's peak memory never reads as less than its parent's.
+Writes FOLDER/fp32/*.safetensors and FOLDER/bf16/*.safetensors (`tuned`: fp32 only), and does nothing where they are
+already. It runs as a process of its own because it holds a whole model: a child's peak memory never reads as less
+than its parent's.
 """
 
 from __future__ import annotations
@@ -77,6 +79,16 @@ def series(folder: Path, size_mb: float) -> None:
         save(folder, f"v{number}", model)
 
 
+def tuned(folder: Path, size_mb: float, number: int) -> None:
+    """v0 and `number` fine-tunes of it, every tensor of each moved."""
+    base, random = _start(size_mb)
+    save(folder, "v0", base, dtypes=("fp32",))
+    for count in range(1, number + 1):
+        model = {name: tensor.clone() for name, tensor in base.items()}
+        _move(model.values(), random, 1e-4)
+        save(folder, f"v{count}", model, dtypes=("fp32",))
+
+
 def _start(size_mb: float) -> tuple[Model, torch.Generator]:
     random = torch.Generator().manual_seed(0)
     model = {name: torch.randn(shape, generator=random) * 0.02 for name, shape in shapes(width(size_mb))}
@@ -94,9 +106,10 @@ def real(folder: Path, base: Path, tuned: list[Path]) -> None:
         save(folder, f"v{number}", load_file(path))
 
 
-def save(folder: Path, name: str, model: Model, flipped: str = "") -> None:
-    """Write the model in both precisions, the lowest bit of the tensor `flipped` the other way round."""
-    for folder_name, dtype in TYPES.items():
+def save(folder: Path, name: str, model: Model, flipped: str = "", dtypes: Iterable[str] = tuple(TYPES)) -> None:
+    """Write the model in these precisions, the lowest bit of the tensor `flipped` the other way round."""
+    for folder_name in dtypes:
+        dtype = TYPES[folder_name]
         cast = {name: t.to(dtype, copy=True) if t.is_floating_point() else t for name, t in model.items()}
         if flipped:
             pattern = cast[flipped].view(torch.int32 if dtype.itemsize == 4 else torch.int16)
@@ -115,6 +128,8 @@ def main() -> None:
     done.unlink(missing_ok=True)
     if kind == "real":
         real(Path(folder), Path(rest[0]), [Path(path) for path in rest[1:]])
+    elif kind == "tuned":
+        tuned(Path(folder), float(rest[0]), int(rest[1]))
     else:
         {"synthetic": synthetic, "series": series}[kind](Path(folder), float(rest[0]))
     done.write_text(repr([kind, *rest]))
