@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,23 +117,26 @@ def test_an_incomplete_push_is_refused(serve: Serve, shelf: Shelf, sender: Sende
     assert fsck(Repository(shelf.repository.path)).problems == []
 
 
-def test_a_tensor_of_another_size_is_refused(serve: Serve, shelf: Shelf, sender: Sender):
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("change", "said"), [({"shape": (7,)}, "does not match"), ({"id": "7" * 64}, "missing")])
+def test_a_tensor_of_another_size_or_none_is_refused(
+    serve: Serve, shelf: Shelf, sender: Sender, order: tuple[int, int], change: dict[str, Any], said: str
+):
     live = serve(shelf.repository)
     own = sender.shelf.repository
     manifest = own.manifest(shelf.tip("main"))
-    tensors = tuple(replace(tensor, shape=(7,)) for tensor in manifest.tensors)
-    lying = replace(manifest, tensors=tensors)
+    lying = replace(manifest, tensors=tuple(replace(tensor, **change) for tensor in manifest.tensors))
     with own.batch([], 1 << 14) as batch:
         commit = commits.make(own, lying, [], "lie", {"kind": "train"})
-        batch.put(lying.data)
-        batch.put(commit.data)
+        for place in order:  # whichever is looked at first
+            batch.put((lying, commit)[place].data)
         (name,) = batch.publish()
     pack = own.folder / "packs" / (name + SUFFIX)
     live.put_pack(pack)
 
     answer = live.put_record(record(live.head(), [(RUN, None, commit.id)], [pack]))
 
-    assert answer.status == 422 and "does not match" in answer.json()["error"]
+    assert answer.status == 422 and said in answer.json()["error"]
 
 
 def test_every_flipped_byte_of_a_pack_is_noticed(serve: Serve, shelf: Shelf, sender: Sender):

@@ -60,6 +60,7 @@ class Repository:
         self._branch: str | None = None
         self._lock = threading.Lock()  # the lineage has one connection, readers may be many
         self._holders: dict[str, tuple[str, ...]] = {}  # packs by id, as of a transaction
+        self._absent: set[str] = set()  # what no pack holds, as of the same one
         self._held_at, self._looked = -1, 0.0
 
     @property
@@ -148,7 +149,7 @@ class Repository:
         """Names of the packs that hold `id`."""
         with self._lock:
             fresh = time.monotonic() - self._looked < FRESH
-            if not fresh or id not in self._holders:
+            if not fresh or id not in self._holders:  # what is nowhere may have come a moment ago
                 self._locate([id])
             return self._holders.get(id, ())
 
@@ -168,9 +169,8 @@ class Repository:
         number = self.lineage.update()
         self._looked = time.monotonic()
         if number != self._held_at:
-            self._held_at, self._holders = number, {}
-        # What is nowhere is not remembered: it may come at any time.
-        unknown = [id for id in dict.fromkeys(ids) if id not in self._holders]
+            self._held_at, self._holders, self._absent = number, {}, set()
+        unknown = [id for id in dict.fromkeys(ids) if id not in self._holders and id not in self._absent]
         if not unknown:
             return
         found: dict[str, list[str]] = {}
@@ -183,6 +183,7 @@ class Repository:
                 for id, pack in rows:
                     found.setdefault(id, []).append(pack)
         self._holders |= {id: tuple(packs) for id, packs in found.items()}
+        self._absent.update(id for id in unknown if id not in found)
 
     def commit(self, id: str) -> Commit:
         return self._object(id, Commit)

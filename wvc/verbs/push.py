@@ -149,7 +149,9 @@ class _Sender:
         self._repository, self._mirror, self._name = repository, mirror, name
         self._targets, self._options, self._progress = targets, options, progress
         self._sent: dict[str, str] = {}  # packs that are there, by the hash of their header
-        self._bytes = 0
+        self._held: frozenset[str] = frozenset()  # ids in the packs that were sent last
+        self._last: tuple[str, ...] = ()  # their names
+        self._bytes, self._asked = 0, False
         self.state = State("")
 
     def send(self, pinned: Pinned | None) -> Pushed:
@@ -181,7 +183,9 @@ class _Sender:
         )
         transaction, data = compose(self.state, draft)
         name = f"{transaction.number:012d}.json"
-        self._mirror.remote.ask(name, data)
+        if not self._asked:
+            self._mirror.remote.ask(name, data)
+            self._asked = True
         if self._options.dry_run:
             best = self._repository.reader.best
             self._bytes = sum(best(id).stored.size for id in (*everything.objects, *everything.weights))
@@ -191,8 +195,9 @@ class _Sender:
 
     def _packs(self, wanted: Needed) -> tuple[str, ...]:
         """Names of the packs that are there now, and that nobody knows of yet."""
-        if not wanted.objects and not wanted.weights:
-            return ()
+        ids = wanted.objects | wanted.weights.keys()
+        if ids <= self._held:  # somebody was first; what was sent then still waits
+            return self._last if ids else ()
         theirs = self._mirror.repository.reader
 
         def depth_of(id: str) -> int | None:
@@ -209,7 +214,8 @@ class _Sender:
                 # What lies here was whole when it came or was made, and who receives it decodes it anyway.
                 pack(own.reader, opened, wanted, batch, depth_of, self._progress, raw=False)
                 made = batch.publish()
-            return self._upload(packs, made)
+            self._held, self._last = frozenset(ids), self._upload(packs, made)
+            return self._last
 
     def _upload(self, folder: Path, made: Sequence[str]) -> tuple[str, ...]:
         """Put packs there; what an earlier attempt put there already need not go again."""

@@ -29,7 +29,7 @@ class Connected:
         """reached: commits that a ref reaches before the push; all that they need is there."""
         self._incoming, self._reached = incoming, reached
         self._sizes: dict[str, int | None] = {}
-        self._done: set[str] = set()
+        self._done, self._manifests = set[str](), set[str]()
         self.commits: dict[str, tuple[str, ...]] = {}
 
     def check(self, moves: Iterable[Move], attachments: Iterable[str]) -> None:
@@ -78,9 +78,10 @@ class Connected:
             self._want_either(id, id == described, own)
 
     def _check_manifest(self, manifest: Manifest) -> None:
-        if manifest.id in self._done:
+        if manifest.id in self._manifests:
             return
-        self._done.add(manifest.id)
+        self._manifests.add(manifest.id)
+        self._incoming.locate([*(tensor.id for tensor in manifest.tensors), *(id for _, id in manifest.files)])
         for tensor in manifest.tensors:
             self._check_bytes(tensor.id, size_of(tensor.dtype, tensor.shape))
         for _, id in manifest.files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wvc.errors import CorruptPack, Damage
@@ -40,6 +40,10 @@ class Incoming(Reader):
         known = [name for name in self._repository.packs_with(id) if name in self._state.packs]
         return [*self._holders.get(id, ()), *known]
 
+    def locate(self, ids: Iterable[str]) -> None:
+        """Look up which packs hold `ids`, all at once."""
+        self._repository.locate(list(ids))
+
     def objects(self) -> list[str]:
         """Ids of the JSON objects that are new, or said to be."""
         return list(dict.fromkeys(id for pack in self.new.values() for id in pack.objects()))
@@ -59,6 +63,8 @@ class Incoming(Reader):
             except Damage as error:
                 raise BadPack(pack.name, error.message) from None
         places = [(new, id) for new in self.new.values() for id in new.ids()]
+        bases = (new.stored(id).base for new, id in places)
+        self.locate([*self._holders, *(base for base in bases if base is not None)])
         for new, id, problem in verify(self, places):
             if problem is not None:
                 raise self._refusal(new, id, problem)
