@@ -6,6 +6,7 @@ goes into a render, or it could move the cursor, turn lines around or pretend to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -66,6 +67,14 @@ def show(result: T, render: Callable[[T], RenderableType]) -> None:
 def note(text: str) -> None:
     """Say on stderr what happens besides; `text` is markup."""
     _print(_aside(), text)
+
+
+def line(text: str) -> None:
+    """Write a line of a log to stderr, plain: laying it out would take longer than most of what is logged."""
+    kept = text if text.isascii() and text.isprintable() else "".join(_character(c) for c in text)
+    with contextlib.suppress(BrokenPipeError):  # who reads the log may stop before those who are served do
+        sys.stderr.write(kept + "\n")
+        sys.stderr.flush()
 
 
 def warn(text: str) -> None:

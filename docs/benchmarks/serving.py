@@ -1,11 +1,12 @@
 """Measure how long readers of `wvc serve` wait while others push.
 
     python docs/benchmarks/serving.py WORKDIR [--readers 100] [--pushers 8] [--seconds 60] [--pause 0.2]
-        [--model-mb 1] [--output FILE]
+        [--model-mb 1] [--nice 0] [--output FILE]
 
 Readers ask for a record of the log, over connections that stay open, and wait for --pause seconds after each
 answer (0: never). Pushers are processes that commit a fine-tune and push it to a branch of their own, again and again.
-All of it runs on this machine, beside the server. Prints how many answers there were of which kind, and how long
+All of it runs on this machine, beside the server; --nice 10 lets pushers stand back, as if their work were done elsewhere.
+Prints how many answers there were of which kind, and how long
 they took; exits with 1 if anything was answered that the design does not state.
 """
 
@@ -87,8 +88,11 @@ async def read(address: tuple[str, int], token: str, until: float, pause: float,
     writer.close()
 
 
-def push_on(url: str, folder: Path, number: int, token: str, until: float, told: multiprocessing.Queue[object]) -> None:
+def push_on(
+    url: str, folder: Path, number: int, token: str, until: float, nice: int, told: multiprocessing.Queue[object]
+) -> None:
     """One pusher."""
+    os.nice(nice)
     os.environ["WVC_TOKEN"], os.environ["WVC_AUTHOR"] = token, f"pusher-{number}"
     clone(url, folder / f"pusher-{number}")
     repository = Repository(folder / f"pusher-{number}")
@@ -131,7 +135,7 @@ def main() -> None:
     until = time.perf_counter() + options.seconds
     argued = (url, folder)
     pushers = [
-        multiprocessing.Process(target=push_on, args=(*argued, i, token["token"], until, told))
+        multiprocessing.Process(target=push_on, args=(*argued, i, token["token"], until, options.nice, told))
         for i in range(options.pushers)
     ]
     for pusher in pushers:
@@ -180,6 +184,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds that a reader rests after an answer")
     parser.add_argument("--model-mb", type=float, default=1)
+    parser.add_argument("--nice", type=int, default=0, help="of the pushers")
     parser.add_argument("--output", type=Path, help="file for what is printed")
     return parser.parse_args()
 

@@ -140,20 +140,20 @@ def _table(figures: list[Figure]) -> Iterator[str]:
 
 
 def _median(figures: list[Figure], what: str) -> float:
-    return statistics.median(getattr(figure, what) for figure in figures)
+    return float(statistics.median(getattr(figure, what) for figure in figures))
 
 
 def _goals(figures: list[Figure]) -> Iterator[str]:
     """wvc's bytes and seconds as shares of each peer's."""
     tools = list(dict.fromkeys(figure.tool for figure in figures))
     peers = [tool for tool in tools if not tool.startswith("wvc")]
-    yield "| share of the peer's | " + " | ".join(f"{peer}: bytes | {peer}: seconds" for peer in peers) + " |"
-    yield "|---|" + "---:|---:|" * len(peers)
+    yield "| share of the peer's | " + " | ".join(f"{peer}: bytes | seconds | on disk" for peer in peers) + " |"
+    yield "|---|" + "---:|---:|---:|" * len(peers)
     for ours in (tool for tool in tools if tool.startswith("wvc")):
         for row in (TUNED, *CLONES.values()):
             shares = []
             for peer in peers:
-                for what in ("travelled", "seconds"):
+                for what in ("travelled", "seconds", "settled"):
                     pair = [_median([f for f in figures if (f.row, f.tool) == (row, t)], what) for t in (ours, peer)]
                     shares.append(f"{pair[0] / pair[1]:.2f}" if pair[1] else "-")
             yield f"| {row}, {ours} | " + " | ".join(shares) + " |"

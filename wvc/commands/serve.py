@@ -54,9 +54,9 @@ def _say(form: str) -> Callable[[Line], None]:
     def text(line: Line) -> None:
         who, why = line.caller or "-", f" ({line.problem})" if line.problem else ""
         what = f"{line.client} {who} {line.method} {line.path} {line.status}"
-        console.note(console.safe(f"{what} {line.sent}B {line.milliseconds:.0f}ms{why}"))
+        console.line(f"{what} {line.sent}B {line.milliseconds:.0f}ms{why}")
 
     def facts(line: Line) -> None:
-        console.note(console.safe(json.dumps(vars(line))))
+        console.line(json.dumps(vars(line)))
 
     return facts if form == "json" else text

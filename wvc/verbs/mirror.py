@@ -52,6 +52,8 @@ class Mirror:
             make_folder(folder / name)
         (folder / "format").write_text(FORMAT + "\n", encoding="utf-8")
         (folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")  # errors ask for it
+        self._log = Log(folder / "log", folder / "tmp")
+        self._followed: str | None = None  # hash of the newest record that was seen over this connection
         self._sparse: dict[str, Sparse] = {}
 
     @contextlib.contextmanager
@@ -71,7 +73,7 @@ class Mirror:
 
         Nothing of the log is kept before all of it was found to follow what was seen before.
         """
-        state = self._log(pinned)
+        state = self.follow(pinned)
         new = [name for name in sorted(state.packs) if not self._has_front(name)]
         progress.start("looking at packs", len(new), "packs")
         for _ in threads.spread(self._front, new, LINES):
@@ -134,10 +136,10 @@ class Mirror:
         for pack in self.packs():
             self.sparse(pack.name).keep(pack.objects_end)
 
-    def _log(self, pinned: Pinned | None) -> State:
-        log = Log(self.folder / "log", self.folder / "tmp")
-        state = self._known(log, pinned)
-        if state.number:  # is it still the same history?
+    def follow(self, pinned: Pinned | None) -> State:
+        """Read on in the remote's log alone: `update` must follow before anything else is asked. Raises as it does."""
+        state = self._known(pinned)
+        if state.number and state.hash != self._followed:  # is it still the same history?
             last = self._record(state.number)
             if last is None or digest(last) != state.hash:
                 raise _rewound(self.remote, last)
@@ -153,17 +155,19 @@ class Mirror:
             _check_pinned(self.remote, pinned, new.repository, records)
         for number, data in zip(numbers, records, strict=False):
             create(self.folder / "log" / f"{number:012d}.json", data, self.folder / "tmp")
+        self._followed = new.hash
         return new
 
-    def _known(self, log: Log, pinned: Pinned | None) -> State:
+    def _known(self, pinned: Pinned | None) -> State:
         """How far the log is here; nothing where what is here does not fit what was pinned."""
         with contextlib.suppress(Damage):
-            state = log.head()
+            state = self._log.head()
             if pinned is None or not state.number:
                 return state
             same = state.repository == pinned.repository and state.number >= pinned.number
-            if same and log.read(pinned.number)[1] == pinned.hash:
+            if same and self._log.read(pinned.number)[1] == pinned.hash:
                 return state
+        self._log = Log(self.folder / "log", self.folder / "tmp")
         for path in (self.folder / "log").iterdir():
             path.unlink()
         return State("")

@@ -28,7 +28,7 @@ from wvc.verbs import remote
 from wvc.verbs.mirror import Mirror, Pinned
 from wvc.verbs.transfer import Needed, needed, pack, statements
 
-ATTEMPTS = 32  # to be the next in the remote's log
+ATTEMPTS = 100  # to be the next in the remote's log
 
 
 @dataclass(frozen=True)
@@ -149,25 +149,43 @@ class _Sender:
         self._repository, self._mirror, self._name = repository, mirror, name
         self._targets, self._options, self._progress = targets, options, progress
         self._sent: dict[str, str] = {}  # packs that are there, by the hash of their header
-        self._held: frozenset[str] = frozenset()  # ids in the packs that were sent last
-        self._last: tuple[str, ...] = ()  # their names
-        self._bytes, self._asked = 0, False
+        self._bytes = 0
         self.state = State("")
 
     def send(self, pinned: Pinned | None) -> Pushed:
+        self.state = self._mirror.update(pinned, self._progress)
+        moves, notes = self._moves()
+        if not moves:
+            return self._pushed(moves, notes)
+        draft = self._prepared(moves)
+        if self._options.dry_run:
+            return self._pushed(moves, notes)
         for attempt in range(ATTEMPTS):
-            self.state = self._mirror.update(pinned, self._progress)
-            moves, notes = self._moves()
-            dry = self._options.dry_run
-            if not moves or self._try(moves):
-                if moves and not dry:
-                    self.state = self._mirror.update(pinned, self._progress)
-                return Pushed(self._name, self._mirror.remote.url, tuple(moves), self._bytes, tuple(notes), dry)
-            time.sleep(random.uniform(0, min(2.0, 0.01 * 2**attempt)))
+            if self._announce(draft):
+                self.state = self._mirror.update(pinned, self._progress)
+                return self._pushed(moves, notes)
+            time.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))
+            # Somebody was first. Mostly with something else: then all but the number stays, and others wait less.
+            self.state = self._mirror.follow(pinned)
+            if any(self.state.refs.get(move.ref) != move.old for move in moves):
+                self.state = self._mirror.update(pinned, self._progress)
+                moves, notes = self._moves()
+                if not moves:
+                    return self._pushed(moves, notes)
+                draft = self._prepared(moves)
         raise RemoteProblem(f"too many others push to {self._mirror.remote.url} at once", "try again")
 
-    def _try(self, moves: Sequence[Move]) -> bool:
-        """Send what is lacking, then the transaction, or find out what that would be. False if somebody was first."""
+    def _pushed(self, moves: Sequence[Move], notes: Sequence[str]) -> Pushed:
+        dry = self._options.dry_run
+        return Pushed(self._name, self._mirror.remote.url, tuple(moves), self._bytes, tuple(notes), dry)
+
+    def _announce(self, draft: Draft) -> bool:
+        """Put the transaction. False if somebody else was first."""
+        transaction, data = compose(self.state, draft)
+        return announce(self._mirror.remote, f"{transaction.number:012d}.json", data)
+
+    def _prepared(self, moves: Sequence[Move]) -> Draft:
+        """The transaction, once the packs that it needs are there; in a dry run, once it is known what they are."""
         there = self._mirror.repository.holds
         wanted = needed(self._repository, [move.new for move in moves if move.new is not None], there)
         said = statements(self._repository, wanted.commits)
@@ -182,22 +200,17 @@ class _Sender:
             attachments=tuple(said),
         )
         transaction, data = compose(self.state, draft)
-        name = f"{transaction.number:012d}.json"
-        if not self._asked:
-            self._mirror.remote.ask(name, data)
-            self._asked = True
+        self._mirror.remote.ask(f"{transaction.number:012d}.json", data)
         if self._options.dry_run:
             best = self._repository.reader.best
             self._bytes = sum(best(id).stored.size for id in (*everything.objects, *everything.weights))
-            return True
-        _, data = compose(self.state, replace(draft, packs=self._packs(everything)))
-        return announce(self._mirror.remote, name, data)
+            return draft
+        return replace(draft, packs=self._packs(everything))
 
     def _packs(self, wanted: Needed) -> tuple[str, ...]:
         """Names of the packs that are there now, and that nobody knows of yet."""
-        ids = wanted.objects | wanted.weights.keys()
-        if ids <= self._held:  # somebody was first; what was sent then still waits
-            return self._last if ids else ()
+        if not wanted.objects and not wanted.weights:
+            return ()
         theirs = self._mirror.repository.reader
 
         def depth_of(id: str) -> int | None:
@@ -214,8 +227,7 @@ class _Sender:
                 # What lies here was whole when it came or was made, and who receives it decodes it anyway.
                 pack(own.reader, opened, wanted, batch, depth_of, self._progress, raw=False)
                 made = batch.publish()
-            self._held, self._last = frozenset(ids), self._upload(packs, made)
-            return self._last
+            return self._upload(packs, made)
 
     def _upload(self, folder: Path, made: Sequence[str]) -> tuple[str, ...]:
         """Put packs there; what an earlier attempt put there already need not go again."""

@@ -8,8 +8,9 @@ import hashlib
 import ipaddress
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
@@ -28,8 +29,10 @@ from wvc.web.shelf import PAGE, RECORD, Shelf, open_file
 from wvc.web.tokens import Door, Token
 
 PIECE = 1 << 20
+SMALL = 1 << 16  # bytes of a file that is answered at once
 RECEIVERS = 2  # records that are looked at at once: each may read gigabytes
 Endpoint = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
 
 
 def build(
@@ -109,19 +112,19 @@ class _Site:
 
     async def record(self, request: Request) -> Response:
         name = request.path_params["name"]
-        return await _file(request, name, await to_thread.run_sync(self._shelf.open_record, name))
+        return await _file(request, name, await to_thread.run_sync(_begun, self._shelf.open_record, name))
 
     async def pack(self, request: Request) -> Response:
         """One that counts, or what is there of one that the caller is sending."""
         name = request.path_params["name"]
-        fd = await to_thread.run_sync(self._shelf.open_pack, name)
-        if fd is not None:
-            return await _file(request, name, fd)
+        found = await to_thread.run_sync(_begun, self._shelf.open_pack, name)
+        if found is not None:
+            return await _file(request, name, found)
         quarantine = self._receiver.quarantine(_caller(request))
         path = quarantine.path(_pack(name))
-        fd = await to_thread.run_sync(open_file, path)
-        whole = fd is not None and await to_thread.run_sync(quarantine.is_whole, _pack(name))
-        return await _file(request, name, fd, {"Upload-Complete": "?1" if whole else "?0"})
+        found = await to_thread.run_sync(_begun, open_file, path)
+        whole = found is not None and await to_thread.run_sync(quarantine.is_whole, _pack(name))
+        return await _file(request, name, found, {"Upload-Complete": "?1" if whole else "?0"})
 
     async def put_pack(self, request: Request) -> Response:
         caller, name = _pusher(request), request.path_params["name"]
@@ -162,13 +165,31 @@ async def _names(find: Callable[[str], list[str]], request: Request) -> Response
     return JSONResponse({"names": names, "more": len(names) == PAGE})
 
 
-async def _file(request: Request, name: str, fd: int | None, headers: dict[str, str] | None = None) -> Response:
-    """The open file `fd`, or the part of it that is asked for. Raises Problem."""
+@dataclass(frozen=True)
+class _Begun:
+    """A file that is open. data: all of it, if it is small."""
+
+    fd: int
+    size: int
+    data: bytes | None
+
+
+def _begun(find: Callable[[T], int | None], place: T) -> _Begun | None:
+    """What `find` finds, with its bytes if they are few: one wait for the disk instead of two."""
+    fd = find(place)
     if fd is None:
+        return None
+    size = os.fstat(fd).st_size
+    return _Begun(fd, size, os.pread(fd, size, 0) if size <= SMALL else None)
+
+
+async def _file(request: Request, name: str, found: _Begun | None, headers: dict[str, str] | None = None) -> Response:
+    """The open file, or the part of it that is asked for. Raises Problem."""
+    if found is None:
         raise nothing_here()
+    fd, size, data = found.fd, found.size, found.data
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, fd)
-        size = os.fstat(fd).st_size
         told = {"ETag": f'"{name}"', "Accept-Ranges": "bytes", **(headers or {})}
         only_if = request.headers.get("if-range")
         part = ranges.wanted(request.headers.get("range") if only_if in (None, told["ETag"]) else None, size)
@@ -176,14 +197,17 @@ async def _file(request: Request, name: str, fd: int | None, headers: dict[str, 
         told["Content-Length"] = str(stop - start)
         if part:
             told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        status = 206 if part else 200
         if request.method == "HEAD":
             if "sha-256" in request.headers.get("want-repr-digest", ""):
                 digest = await to_thread.run_sync(_digest, fd, size)
                 told["Repr-Digest"] = f"sha-256=:{base64.b64encode(digest).decode()}:"
-            return Response(b"", 206 if part else 200, told)
-        stack.pop_all()  # what is sent closes it
+            return Response(b"", status, told)
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
-        return StreamingResponse(_sent(fd, start, stop), 206 if part else 200, told, kind)
+        if data is not None:
+            return Response(data[start:stop], status, told, kind)
+        stack.pop_all()  # what is sent closes it
+        return StreamingResponse(_sent(fd, start, stop), status, told, kind)
 
 
 async def _sent(fd: int, start: int, stop: int) -> AsyncIterator[bytes]:

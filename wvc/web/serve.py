@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from wvc.web.tokens import Door, full
 
 MB = 1_000_000
 SWEEP_SECONDS = 3600.0
+SWITCH = 0.001  # seconds for which one thread may keep the others waiting: short requests come between long looks
 GRACE = 30  # seconds that requests have to end when the server is told to stop
 
 
@@ -121,6 +123,7 @@ def serve(
 ) -> None:
     """Serve `repository` until a signal says stop; what was begun is brought to its end."""
     made, stop = server(repository, options, say, began), threading.Event()
+    sys.setswitchinterval(SWITCH)
     _allow_files()
     sweeper = threading.Thread(target=_sweep, args=(repository, stop), name="wvc-sweep", daemon=True)
     sweeper.start()
