@@ -5,9 +5,9 @@
 
 Readers ask for a record of the log, over connections that stay open, and wait for --pause seconds after each
 answer (0: never). Pushers are processes that commit a fine-tune and push it to a branch of their own, again and again.
-All of it runs on this machine, beside the server; --nice 10 lets pushers stand back, as if their work were done elsewhere.
-Prints how many answers there were of which kind, and how long
-they took; exits with 1 if anything was answered that the design does not state.
+All of it runs on this machine, beside the server; --nice 10 lets pushers stand back, as if their work were done
+elsewhere. Prints how many answers there were of which kind, and how long they took; exits with 1 if anything was
+answered that the design does not state.
 """
 
 from __future__ import annotations

@@ -198,6 +198,40 @@ def test_a_lost_reply_is_settled_by_looking(ada: Shelf, hub: Path, monkeypatch: 
     assert Repository(hub).log.verify().number == 2
 
 
+class Raced(folder.Folder):
+    """Where somebody else is first with a record that moves `ref`."""
+
+    ref: ClassVar[str] = ""
+    packs: ClassVar[list[str]] = []
+
+    def put(self, kind: Any, name: str, source: Any, size: int) -> bool:
+        if kind == "packs":
+            self.packs.append(name)
+        elif Raced.ref:
+            there, ref = Repository(self.url), Raced.ref
+            Raced.ref = ""
+            there.record(None, [Move(ref, there.refs.get(ref), there.refs["refs/heads/main"])], "first")
+        return super().put(kind, name, source, size)
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/other", "refs/heads/two"])
+def test_who_was_not_first_sends_no_pack_again(ada: Shelf, hub: Path, monkeypatch: pytest.MonkeyPatch, ref: str):
+    sent(ada, "main")
+    monkeypatch.setattr(folder, "Folder", Raced)
+    monkeypatch.setattr(Raced, "ref", ref)
+    monkeypatch.setattr(Raced, "packs", [])
+
+    if ref == "refs/heads/other":
+        assert sent(ada, "two").moves
+    else:
+        pushed = sent(ada, "two")  # which is at main by now, an ancestor
+        assert [move.old for move in pushed.moves] == [ada.tip("main").id]
+
+    assert Repository(hub).refs["refs/heads/two"] == ada.tip("two").id
+    assert len({name.split(".")[0] for name in Raced.packs}) == len(Raced.packs) == 1
+    assert is_whole(hub)
+
+
 class TestFetch:
     """What comes."""
 

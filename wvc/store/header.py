@@ -55,6 +55,15 @@ class Header:
 
 def read_header(fd: int, path: object) -> Header:
     """The checked header of the open file `fd`. Raises BadFile."""
+    raw, size = raw_header(fd, path)
+    try:
+        return parse_header(raw, size)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadFile(path, f"not a valid safetensors file: {error}") from None
+
+
+def raw_header(fd: int, path: object) -> tuple[bytes, int]:
+    """Length field and JSON of the header of open file `fd`, not checked, and the size of the file. Raises BadFile."""
     size = os.fstat(fd).st_size
     start = os.pread(fd, 8, 0)
     length = int.from_bytes(start, "little")
@@ -65,11 +74,7 @@ def read_header(fd: int, path: object) -> Header:
         raise BadFile(path, "not a safetensors file, or cut short", hint)
     if not 2 <= length <= MAX_HEADER:
         raise BadFile(path, f"not a safetensors file: a header of {length} bytes")
-    raw = os.pread(fd, 8 + length, 0)
-    try:
-        return parse_header(raw, size)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadFile(path, f"not a valid safetensors file: {error}") from None
+    return os.pread(fd, 8 + length, 0), size
 
 
 def size_of(dtype: str, shape: tuple[int, ...]) -> int:

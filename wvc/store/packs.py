@@ -17,19 +17,20 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from wvc.errors import BadFile, CorruptObject, CorruptPack, MissingObject
 from wvc.store.canonical import Json, digest
 from wvc.store.codecs import CHUNK
-from wvc.store.header import BITS, Entry, Header, read_header, unique
+from wvc.store.header import BITS, Entry, Header, parse_header, raw_header, unique
 
 ID = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{16}")
 SIZE = re.compile(r"[0-9]{1,15}")
 SUFFIX = ".safetensors"
 ALIGNMENT = 64
+KNOWN = 1 << 18  # bytes of a header that is kept in mind once it was parsed
 MAX_ENTRIES = 32_768
 # A chain of differences longer than this is refused when it is read; writers stop far earlier.
 DEEPEST = 16
@@ -168,12 +169,20 @@ class Pack:
 
 def _header(fd: int, name: str) -> tuple[Header, dict[str, Stored]]:
     try:
-        header = read_header(fd, name)
+        raw, size = raw_header(fd, name)
+    except BadFile as error:
+        raise CorruptPack(name, str(error)) from None
+    return (_known if len(raw) <= KNOWN else _parsed)(raw, size, name)
+
+
+def _parsed(raw: bytes, size: int, name: str) -> tuple[Header, dict[str, Stored]]:
+    try:
+        header = parse_header(raw, size)
         objects, codecs = header.metadata["objects"], json.loads(header.metadata["codecs"], object_pairs_hook=unique)
     except KeyError:
         raise CorruptPack(name, "its header is not one of wvc's") from None
-    except (BadFile, ValueError, RecursionError) as error:
-        raise CorruptPack(name, str(error)) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CorruptPack(name, f"{name}: not a valid safetensors file: {error}") from None
     if digest(header.raw) != name.split(".", maxsplit=1)[0]:
         raise CorruptPack(name, "its header does not hash to its name")
     if header.metadata.get("wvc") != "pack 1" or not SIZE.fullmatch(objects) or not isinstance(codecs, dict):
@@ -184,6 +193,10 @@ def _header(fd: int, name: str) -> tuple[Header, dict[str, Stored]]:
         return header, {id: _coding(entries[id], value, end) for id, value in codecs.items()}
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptPack(name, f"an entry is coded in a way that this wvc cannot read: {error}") from None
+
+
+# The lineage, a reader and a mirror each open a pack of its own, and looking at hundreds of entries takes milliseconds.
+_known = lru_cache(maxsize=32)(_parsed)
 
 
 def _coding(entry: Entry, value: Json, objects_end: int) -> Stored:
