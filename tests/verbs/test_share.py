@@ -17,6 +17,7 @@ from wvc.remotes import folder
 from wvc.repo import names
 from wvc.repo.fsck import fsck
 from wvc.repo.repository import Repository, create
+from wvc.repo.revisions import expand
 from wvc.store.records import Draft, Move
 from wvc.verbs import remote, terms
 from wvc.verbs.clone import clone
@@ -286,7 +287,9 @@ class TestFetch:
         bea = clone(hub, tmp_path / "bea", "main", weights=False)
         manifest = {ref: bea.manifest(bea.commit(bea.refs[f"refs/{ref}"])) for ref in ("heads/main", *REMOTE)}
 
-        merged = merge(bea, ["origin/one", "origin/two"], terms.Options(with_head=False))
+        assert expand(bea, ["origin/*"]) == ["refs/remotes/origin/main", *(f"refs/{ref}" for ref in REMOTE)]
+        assert expand(bea, ["m*"]) == ["refs/heads/main"]
+        merged = merge(bea, ["origin/[ot]*"], terms.Options(with_head=False))
 
         assert merged.commit is not None
         mean = (held(bea, "refs/remotes/origin/one")["w"] + held(bea, "refs/remotes/origin/two")["w"]) / 2

@@ -21,10 +21,14 @@ SUBJECT = 40  # characters that are shown of it
 
 @dataclass(frozen=True)
 class Room:
-    """added: what each commit brought, the newest first. packs: all there are, whatever was asked for."""
+    """added: what each commit brought, the newest first. packs: all there are, whatever was asked for.
+
+    origin: the remote that has weights which are not here.
+    """
 
     added: Sequence[Added]
     packs: Packs
+    origin: str | None = None
 
     @property
     def items(self) -> list[Item]:
@@ -57,7 +61,7 @@ def command(
         starts += [id for ref, id in repository.refs.items() if not ref.startswith(names.TASKS)]
     usage = Usage(repository)
     left_out = [id for _, ids in spans for id in ids]
-    room = Room(usage.added(starts, left_out, items=tensors), usage.packs())
+    room = Room(usage.added(starts, left_out, items=tensors), usage.packs(), repository.config.without_weights())
     if console.wants_json():
         console.show(facts(room, tensors=tensors, number=number), str)
     else:
@@ -120,7 +124,11 @@ def _totals(room: Room) -> list[str]:
     shown = f"{len(room.added)} commits: {tensors} tensors, {size(raw)} raw, {size(stored)} stored"
     lines = [f"{shown} ({_ratio(stored, raw)})" if raw else shown]
     lines.append(f"{packs.count} packs, {size(packs.bytes)}: {', '.join(rest)}")
-    if packs.missing:
+    if packs.missing and room.origin is not None:
+        lines.append(
+            f"{packs.missing} tensors or files are with {console.safe(room.origin)}, until something needs them"
+        )
+    elif packs.missing:
         lines.append(f"[red]{packs.missing} tensors or files are in no pack[/]: run `wvc fsck`")
     return lines
 

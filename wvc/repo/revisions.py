@@ -59,8 +59,9 @@ def ref(repository: Repository, text: str) -> str | None:
 
 
 def expand(repository: Repository, patterns: list[str]) -> list[str]:
-    """Revisions; globs over local branches (`*` crosses `/`) as full names of branches, sorted; ranges A..B.
+    """Revisions; globs over branches (`*` crosses `/`) as full names, sorted; ranges A..B.
 
+    A glob means local branches; where none matches, those that were seen at remotes.
     A range is what B has and A has not, along first parents, the oldest first; HEAD stands for a side left out.
     """
     found: list[str] = []
@@ -71,8 +72,10 @@ def expand(repository: Repository, patterns: list[str]) -> list[str]:
         if not GLOB.search(pattern) or "@{" in pattern:
             found.append(pattern)
             continue
-        branches = sorted(r for r in repository.refs if r.startswith(names.HEADS))
-        matches = [ref for ref in branches if fnmatch.fnmatchcase(names.short(ref), pattern)]
+        fitting = sorted(r for r in repository.refs if fnmatch.fnmatchcase(names.short(r), pattern))
+        matches = next(
+            (some for kind in (names.HEADS, names.REMOTES) if (some := [r for r in fitting if r.startswith(kind)])), []
+        )
         if not matches:
             raise UnknownRevision(pattern, message=f"no branch matches {pattern!r}")
         found.extend(matches)
