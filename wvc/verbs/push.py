@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wvc.errors import MissingObject, NoCommitYet, RemoteProblem, Unclear, UsageError
+from wvc.errors import MissingObject, RemoteProblem, Unclear, UsageError
 from wvc.progress import SILENT, Progress
 from wvc.remotes import Remote
 from wvc.repo import names
@@ -25,6 +25,7 @@ from wvc.store.reader import Reader
 from wvc.store.records import Draft, Move, State
 from wvc.store.scratch import scratch
 from wvc.verbs import remote
+from wvc.verbs.destinations import destinations
 from wvc.verbs.mirror import Mirror, Pinned
 from wvc.verbs.transfer import Needed, needed, pack, statements
 
@@ -77,7 +78,7 @@ class Pushed:
 def push(repository: Repository, name: str, options: Options, progress: Progress = SILENT) -> Pushed:
     """Raises RemoteProblem where the remote's branches have what is not here, Damage, UsageError; as remotes do."""
     found = remote.known(repository, name)
-    targets = _targets(repository, options)
+    targets = destinations(repository, options.refs, all=options.all, tags=options.tags, delete=options.delete)
     with remote.mirrored(repository, found) as mirror:
         sender = _Sender(repository, mirror, found.name, targets, options, progress)
         pushed = sender.send(found.pinned)
@@ -94,44 +95,6 @@ def _remember(repository: Repository, name: str, pushed: Pushed, state: State) -
     if moves:
         repository.record(None, moves, f"push: {name}")
     remote.pin(repository, name, state)
-
-
-def _targets(repository: Repository, options: Options) -> dict[str, str | None]:
-    """Full name of a ref there -> the commit that it shall name; None to remove it. Raises UsageError."""
-    found: dict[str, str | None] = {}
-    for text in options.refs or (() if options.all or options.tags else (names.short(repository.branch),)):
-        here, colon, there = text.partition(":")
-        if options.delete or (colon and not here):
-            found[_full(repository, there or here, exists=False)] = None
-            continue
-        source = _full(repository, here, exists=True)
-        found[_full(repository, there, exists=False) if there else source] = repository.refs[source]
-    for prefix, wanted in ((names.HEADS, options.all), (names.TAGS, options.tags)):
-        if wanted:
-            found |= {ref: id for ref, id in repository.refs.items() if ref.startswith(prefix)}
-    if options.all and not found:
-        raise UsageError("there is no branch to push yet", "commits make branches")
-    return found
-
-
-def _full(repository: Repository, name: str, *, exists: bool) -> str:
-    """The branch or tag that `name` means. Raises UsageError, BadName."""
-    known = [ref for ref in (name, names.HEADS + name, names.TAGS + name) if ref in repository.refs]
-    if known:
-        return known[0]
-    if exists and names.HEADS + name == repository.branch:
-        raise NoCommitYet(name)
-    if exists:
-        raise UsageError(
-            f"there is no branch or tag {name!r}", "`wvc branch` lists them; commits need a branch to travel"
-        )
-    if name.startswith("refs/") and not name.startswith((names.HEADS, names.TAGS)):
-        raise UsageError(
-            f"{name} is no branch and no tag", "tasks and probes go along with the commits that mention them"
-        )
-    if name.startswith(names.TAGS):
-        return names.tag(name.removeprefix(names.TAGS))
-    return names.branch(name.removeprefix(names.HEADS))
 
 
 class _Sender:
