@@ -105,7 +105,7 @@ def drawn_by_rank(rescale: bool) -> Case:
 EXACT = [
     *summed(),
     *(elected(density, divisor) for density in (0.2, 0.7, 1.0) for divisor in ("weight", "none")),
-    *(crumbs(*sizes, consensus) for sizes in ((0.9, 0.01), (0.4, 0.1), (0.95, 0.2)) for consensus in ("none", "ties")),
+    *(crumbs(*sizes, consensus) for sizes in ((0.9, 0.01), (0.4, 0.1), (0.8, 0.2)) for consensus in ("none", "ties")),
 ]
 RANDOM = [
     *(drawn(density, rescale) for density in (0.1, 0.5) for rescale in (False, True)),
