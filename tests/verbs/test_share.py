@@ -289,6 +289,11 @@ class TestFetch:
 
         assert expand(bea, ["origin/*"]) == ["refs/remotes/origin/main", *(f"refs/{ref}" for ref in REMOTE)]
         assert expand(bea, ["m*"]) == ["refs/heads/main"]
+        before = bea.log.head().number
+        with pytest.raises(MergeProblem):  # for want of a task: nothing comes for what is refused, or only tried
+            merge(bea, ["origin/[ot]*"], terms.Options(with_head=False, select="greedy"))
+        merge(bea, ["origin/[ot]*"], terms.Options(with_head=False, dry_run=True))
+        assert bea.log.head().number == before
         merged = merge(bea, ["origin/[ot]*"], terms.Options(with_head=False))
 
         assert merged.commit is not None

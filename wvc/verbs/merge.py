@@ -57,9 +57,7 @@ def merge(repository: Repository, patterns: Sequence[str], options: Options, pro
     if field.forward is not None and _only_moves(options, strategy):
         return _forward(repository, field.head, field.forward, options, progress)
     maker = maker_of(repository, field, strategy, options, select)
-    mix = maker.mix(field.candidates)
-    need(repository, mix.manifests, progress)
-    mix.weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
+    maker.mix(field.candidates).weights(repository)  # reads no weights yet, but refuses what the strategy cannot do
     field = replace(field, contexts=(*field.contexts, *maker.contexts(repository)))
     context = shared_context(field.contexts, maker.first.commit if maker.first else None)
     if options.recalibrate is not None:
@@ -152,6 +150,7 @@ def _chosen(
 
     found = judge.judge_of(repository, field, options, progress)
     assert found is not None
+    need(repository, maker.mix(field.candidates).manifests, progress)
     return choose.choose(found, maker.mix), found
 
 
@@ -170,6 +169,7 @@ def blended(
 
     Raises MergeProblem, TaskProblem.
     """
+    need(repository, mix.manifests, progress)
     merged = mix.weights(repository)
     if options.recalibrate is None:
         return merged, {}, ()

@@ -19,7 +19,6 @@ from wvc.store.header import size_of
 from wvc.strategies import Models, linear
 from wvc.verbs.candidates import Candidate, averaged
 from wvc.verbs.context import Context, common, of_task
-from wvc.verbs.need import need
 from wvc.verbs.strategy import Strategy
 from wvc.verbs.versions import versions
 from wvc.weights import LazyTensor, Weights
@@ -56,8 +55,7 @@ class Mix:
         return [model.manifest for model in (*self.models, self.first, *sides)]
 
     def weights(self, repository: Repository) -> Weights:
-        """The result, tensor by tensor, read and blended as it is asked for. Raises what `need` raises."""
-        need(repository, self.manifests)
+        """The result, tensor by tensor, read and blended as it is asked for."""
         blended = {**self._blended(repository), **self._statistics(repository)}
         own = self.unblended(repository)
         return Weights({name: blended.get(name) or own[name] for name in Weights.of(repository, self.first.manifest)})

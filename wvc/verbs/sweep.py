@@ -22,6 +22,7 @@ from wvc.verbs.eval import Options as EvalOptions
 from wvc.verbs.eval import evaluate
 from wvc.verbs.judge import Judge, judge_of
 from wvc.verbs.mix import Mix
+from wvc.verbs.need import need
 from wvc.verbs.strategy import named, number
 from wvc.verbs.terms import Blending, Merged, Options, Point
 
@@ -66,7 +67,9 @@ def sweep(
         raise UsageError("no domain was held out to report on", "leave --report-test out")
     head = repository.head()
     others = [end for end in dict.fromkeys(ends) if end.commit.id != head.id]
-    line = _Line(judge, ends, sides.taken(repository, head, others, options))
+    taken = sides.taken(repository, head, others, options)
+    need(repository, [model.manifest for model in (*ends, *(side for _, side in taken))], progress)
+    line = _Line(judge, ends, taken)
     found = [line.point(alpha, test) for alpha in alphas]
     best = max(found, key=lambda point: (point.score, -point.alpha))
     curve = tuple(replace(point, kept=point is best) for point in found)

@@ -179,8 +179,12 @@ def _begun(find: Callable[[T], int | None], place: T) -> _Begun | None:
     fd = find(place)
     if fd is None:
         return None
-    size = os.fstat(fd).st_size
-    return _Begun(fd, size, os.pread(fd, size, 0) if size <= SMALL else None)
+    try:
+        size = os.fstat(fd).st_size
+        return _Begun(fd, size, os.pread(fd, size, 0) if size <= SMALL else None)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 async def _file(request: Request, name: str, found: _Begun | None, headers: dict[str, str] | None = None) -> Response:
